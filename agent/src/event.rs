@@ -1,0 +1,212 @@
+//! What the engine is told: one value for each thing that happened on the host, in one order, with its own time.
+//!
+//! Live, the events come from the eBPF programs (kernel facts) and from `/proc` (who a process is). A recording is the
+//! same sequence written down, one event a line (docs/recording.md), which is why every type here serialises.
+
+use std::{net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::processes::Process;
+
+/// Nanoseconds of the kernel's monotonic clock (`CLOCK_MONOTONIC`, `bpf_ktime_get_ns`).
+///
+/// Converted to wall time once for a whole run, see [`Event::Start`].
+pub type Time = u64;
+
+/// A process (thread group) id in the host's pid namespace.
+pub type Pid = u32;
+
+/// A socket, for as long as it lives: the inode number of the kernel's socket, the one `ss` and `/proc/PID/fd` show.
+pub type SocketId = u64;
+
+/// The thread that did something, and how far its event loop had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Task {
+    /// Process (thread group) id.
+    pub pid: Pid,
+    /// Thread id.
+    pub tid: u32,
+    /// How many times this thread has waited for several files at once (epoll, poll, select) since it was first seen.
+    /// Two operations with the same number happened without such a wait in between.
+    pub turn: u32,
+}
+
+/// Which way the bytes went, seen from the process that made the system call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The process received the bytes.
+    Read,
+    /// The process sent the bytes.
+    Write,
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    /// TCP over IPv4 or IPv6 (IPv4-mapped IPv6 addresses are given as IPv4).
+    Inet(IpAddr, u16),
+    /// A Unix stream socket: an opaque number of the socket (equal on both sides) and the path it is bound to, if any
+    /// (abstract names begin with `@`).
+    Unix(u64, Option<String>),
+}
+
+/// How a socket came to be connected, as far as it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// This process called `connect`.
+    Connected,
+    /// This process called `accept`.
+    Accepted,
+    /// The connection is older than the agent, or came by another way (a passed descriptor).
+    Unknown,
+}
+
+/// A connected stream socket, told before the first [`Event::Data`] of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// The socket.
+    pub id: SocketId,
+    /// When it was connected or accepted, or first seen.
+    pub time: Time,
+    /// Who connected or accepted it, or used it first.
+    pub task: Task,
+    /// The own end.
+    pub local: Address,
+    /// The other end.
+    pub peer: Address,
+    /// The network namespace's inode number: loopback addresses are only comparable within one.
+    pub netns: u32,
+    /// How it was connected.
+    pub origin: Origin,
+}
+
+/// Bytes that one system call moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// The socket.
+    pub socket: SocketId,
+    /// Who called.
+    pub task: Task,
+    /// Sent or received.
+    pub direction: Direction,
+    /// When the bytes began to matter: entry of a write, exit of a read.
+    pub time: Time,
+    /// Position of the first byte in its direction: the TCP sequence number (low 32 bits; equal on both ends), or for Unix sockets
+    /// a count from the first byte that was seen. A jump means bytes that were not seen.
+    pub position: u32,
+    /// How many bytes were moved; 0 for a read means end of stream.
+    pub length: u64,
+    /// The first captured bytes, at most `length`.
+    #[serde(with = "base64_bytes", default, skip_serializing_if = "Bytes::is_empty")]
+    pub head: Bytes,
+    /// The last bytes, where not everything was captured: `head.len() + tail.len() <= length`.
+    #[serde(with = "base64_bytes", default, skip_serializing_if = "Bytes::is_empty")]
+    pub tail: Bytes,
+}
+
+/// Why a direction of a socket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The process closed its last descriptor of the socket: both directions end.
+    Closed,
+    /// The process shut down its sending direction.
+    ShutWrite,
+    /// The peer will send no more (a read gave 0): the receiving direction ends.
+    PeerClosed,
+    /// ECONNRESET or EPIPE: both directions end.
+    Reset,
+    /// ETIMEDOUT: both directions end.
+    TimedOut,
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first event: how to convert times and make ids.
+    Start {
+        /// Version of the recording format.
+        version: u32,
+        /// Nanoseconds to add to a [`Time`] for Unix time; one value for a whole run, so that spans never cross.
+        wall_offset: i64,
+        /// 32 random bytes, hexadecimal: the source of this run's trace and span ids.
+        seed: String,
+    },
+    /// Who a process is; told before anything else of it, and again when it has executed another program.
+    Process(Arc<Process>),
+    /// A process ended.
+    Exit {
+        /// When.
+        time: Time,
+        /// Which.
+        pid: Pid,
+    },
+    /// A socket was connected, accepted, or seen for the first time.
+    Socket(Socket),
+    /// Bytes were moved.
+    Data(Data),
+    /// A socket's direction, or the whole of it, ended.
+    End {
+        /// The socket.
+        socket: SocketId,
+        /// Who did or saw it.
+        task: Task,
+        /// When.
+        time: Time,
+        /// How.
+        end: End,
+    },
+    /// Events were lost on the way to the agent, or something could not be captured. `count` more of them than last said.
+    Lost {
+        /// When it was noticed.
+        time: Time,
+        /// A [`crate::streams::Loss`] name.
+        cause: String,
+        /// How many.
+        count: u64,
+    },
+    /// Nothing happened up to this time: lets the engine finish what waits.
+    Tick {
+        /// Now.
+        time: Time,
+    },
+}
+
+impl Event {
+    /// The time the event is ordered by; `None` for those that are acted on at once.
+    #[must_use]
+    pub fn time(&self) -> Option<Time> {
+        match self {
+            Event::Start { .. } | Event::Process(_) => None,
+            Event::Socket(Socket { time, .. })
+            | Event::Data(Data { time, .. })
+            | Event::Exit { time, .. }
+            | Event::End { time, .. }
+            | Event::Lost { time, .. }
+            | Event::Tick { time } => Some(*time),
+        }
+    }
+}
+
+/// Captured bytes as base64 strings.
+mod base64_bytes {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use bytes::Bytes;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
+    }
+}
+

@@ -1,0 +1,1 @@
+//! Spans leave the process: OTLP, terminal, OTLP JSON lines.

@@ -1,0 +1,47 @@
+//! Which processes are observed, and who they are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Pid;
+
+/// An observed process as its spans' Resource describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process id in the host's pid namespace.
+    pub pid: Pid,
+    /// When it started, in ns since the Unix epoch; with the pid it names the process for good.
+    #[serde(default)]
+    pub started: u64,
+    /// What runs the program's code, as far as its threads' behaviour depends on it.
+    #[serde(default)]
+    pub runtime: Runtime,
+    /// OpenTelemetry resource attributes, `service.name` included, sorted by key.
+    pub resource: Vec<(String, String)>,
+}
+
+/// How a program's own scheduler maps requests to threads: decides whether what one thread does in sequence belongs
+/// together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// Threads or a single-threaded event loop: a thread works for one request between two waits.
+    #[default]
+    Threads,
+    /// Go: goroutines share threads without any wait in between; a thread's sequence proves nothing.
+    Go,
+}
+
+impl Process {
+    /// The value of a resource attribute.
+    #[must_use]
+    pub fn attribute(&self, key: &str) -> Option<&str> {
+        self.resource.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// `service.name`, or `unknown_service` where a recording has none.
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        self.attribute("service.name").unwrap_or("unknown_service")
+    }
+}
+

@@ -1,0 +1,104 @@
+//! Everything that was not captured or not understood, counted by cause. Nothing is lost silently.
+
+use std::fmt;
+
+macro_rules! losses {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Why something is missing from the traces.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Loss {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Loss {
+            /// Every cause, in the order they are shown.
+            pub const ALL: &[Loss] = &[$(Loss::$variant,)*];
+
+            /// The name in counters, recordings and the summary at the end of a run.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Loss::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+losses! {
+    /// The ring buffer was full: a kernel event was dropped.
+    RingFull = "ring_full",
+    /// A kernel table was full: a process, thread or socket is not followed.
+    MapFull = "map_full",
+    /// The kernel could not read the user memory that a system call named.
+    UserFault = "user_fault",
+    /// More buffers or messages in one system call than are looked at.
+    Budget = "budget",
+    /// Bytes of a followed socket are missing where they were needed.
+    Gap = "gap",
+    /// A socket was given up: no known protocol.
+    UnknownProtocol = "unknown_protocol",
+    /// A socket was given up: encrypted.
+    Tls = "tls",
+    /// A socket was given up: a compressed database session.
+    Compressed = "compressed",
+    /// A socket was given up or an exchange dropped: bytes that break the protocol's rules.
+    Malformed = "malformed",
+    /// A request or statement whose response was never seen completely.
+    Incomplete = "incomplete",
+    /// A response without its request (it was sent before the agent looked).
+    Unmatched = "unmatched",
+    /// A statement prepared before the agent saw the connection: a span without text.
+    UnknownStatement = "unknown_statement",
+    /// An engine table was full: the oldest entry was dropped.
+    Evicted = "evicted",
+    /// A process uses io_uring: its traffic is not seen.
+    IoUring = "io_uring",
+    /// The export queue was full: a span was dropped.
+    QueueFull = "queue_full",
+    /// The collector did not take the span, for good.
+    ExportFailed = "export_failed",
+    /// The collector answered that it rejected the span (partial success).
+    Rejected = "rejected",
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Counters, one for each [`Loss`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses([u64; Loss::ALL.len()]);
+
+impl Losses {
+    /// Counts one more.
+    pub fn count(&mut self, loss: Loss) {
+        self.add(loss, 1);
+    }
+
+    /// Counts `n` more.
+    pub fn add(&mut self, loss: Loss, n: u64) {
+        if let Some(counter) = self.0.get_mut(loss as usize) {
+            *counter = counter.saturating_add(n);
+        }
+    }
+
+    /// How many so far.
+    #[must_use]
+    pub fn get(&self, loss: Loss) -> u64 {
+        self.0.get(loss as usize).copied().unwrap_or(0)
+    }
+
+    /// The counters that are not zero.
+    pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
+        Loss::ALL.iter().map(|&loss| (loss, self.get(loss))).filter(|&(_, n)| n > 0)
+    }
+
+    /// The cause of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Loss> {
+        Loss::ALL.iter().copied().find(|loss| loss.name() == name)
+    }
+}

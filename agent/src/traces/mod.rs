@@ -1,0 +1,3 @@
+//! Exchanges become spans: named, timed, with the right parent.
+
+pub mod span;
