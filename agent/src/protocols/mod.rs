@@ -4,6 +4,8 @@
 //! value for each connection, fed by [`crate::streams`], and reports through [`Signals`]. To add one: a file or folder
 //! here that implements [`Protocol`], and one line in [`PROTOCOLS`].
 
+pub mod sql;
+
 use crate::{
     event::{Address, End, Time},
     streams::Loss,
