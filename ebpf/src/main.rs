@@ -1,3 +1,32 @@
+//! syspan's eBPF programs: what system calls move over stream sockets, who calls, and how processes come and go.
+//!
+//! Base: system call tracepoints (`syscalls/sys_enter_*`, `sys_exit_*`; stable names and argument order since 2.6.37,
+//! `tracepoint` programs since 4.7) and the raw tracepoints `sched_process_{fork,exec,exit}` (since 4.17). Nothing here
+//! parses protocols: a call on a followed socket becomes one event with a bounded part of its bytes.
+//!
+//! Two steps for each call: at entry the arguments are kept by thread ([`thread`]), at exit the result decides what
+//! they meant. A process that is not observed costs one table look-up at entry and one at exit.
+
 #![no_std]
 #![no_main]
-#[panic_handler] fn p(_:&core::panic::PanicInfo)->!{loop{}}
+#![expect(unsafe_code, reason = "eBPF programs read raw memory through helpers; the kernel's verifier checks every access")]
+
+mod config;
+mod emit;
+mod hooks;
+mod maps;
+mod payload;
+mod socket;
+mod thread;
+
+/// The BPF object's licence: GPL-compatible, as the probe-read helpers ask.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: the verifier refuses programs that could get here.
+    loop {}
+}

@@ -1,2 +1,290 @@
-//! ABI.
-#![no_std]
+//! The event and map types shared by syspan's eBPF programs and its agent.
+//!
+//! Every type is `repr(C)`, has no implicit padding (asserted below), and is read from a ring buffer record or written
+//! into a map or global as it stands. Numbers are in host byte order, times in ns of `bpf_ktime_get_ns`
+//! (`CLOCK_MONOTONIC`).
+
+#![cfg_attr(not(feature = "std"), no_std)]
+
+/// Longest payload prefix of one event, bytes; also the mask + 1 that bounds copies for the verifier.
+pub const MAX_HEAD: usize = 16 * 1024;
+
+/// How many of a call's last bytes are captured where its middle is not: enough for the message that ends a response
+/// (PostgreSQL's CommandComplete and ReadyForQuery, MySQL's OK, HTTP's last chunk).
+pub const MAX_TAIL: usize = 64;
+
+/// Longest path of a Unix socket (`sun_path`).
+pub const MAX_PATH: usize = 108;
+
+/// What an event is; the first field of its header.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`SocketEvent`].
+    Socket = 1,
+    /// [`DataEvent`], followed by its head and tail bytes.
+    Data = 2,
+    /// [`EndEvent`].
+    End = 3,
+    /// [`ProcessEvent`]: the process executed another program.
+    Exec = 4,
+    /// [`ProcessEvent`]: the process made a child, `other`.
+    Fork = 5,
+    /// [`ProcessEvent`]: the process ended.
+    Exit = 6,
+    /// [`ProcessEvent`]: the process listens on a socket.
+    Listen = 7,
+    /// [`ProcessEvent`]: the process used io_uring, whose traffic no system call shows.
+    IoUring = 8,
+}
+
+/// Begins every event.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    /// A [`Kind`].
+    pub kind: u32,
+    /// Thread group id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// The thread's count of waits on several files.
+    pub turn: u32,
+    /// When, ns.
+    pub time: u64,
+    /// The socket's inode number, 0 where there is none.
+    pub socket: u64,
+}
+
+/// A socket that is followed from now on.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct SocketEvent {
+    /// Header.
+    pub header: Header,
+    /// An [`origin`] constant.
+    pub origin: u32,
+    /// `AF_INET`, `AF_INET6` or `AF_UNIX`.
+    pub family: u32,
+    /// Own port, host order.
+    pub local_port: u32,
+    /// Peer's port, host order.
+    pub peer_port: u32,
+    /// Own address; for Unix sockets the first 8 bytes are an opaque number of the socket.
+    pub local: [u8; 16],
+    /// Peer's address; for Unix sockets the first 8 bytes are an opaque number of the peer.
+    pub peer: [u8; 16],
+    /// Network namespace inode.
+    pub netns: u32,
+    /// Bytes of `path` in use.
+    pub path_length: u32,
+    /// A Unix socket's own path, or the peer's; abstract names begin with NUL.
+    pub path: [u8; MAX_PATH],
+    /// Which end the path names: 0 the own, 1 the peer's.
+    pub path_of_peer: u32,
+}
+
+/// [`SocketEvent::origin`].
+pub mod origin {
+    /// First seen when it was used.
+    pub const UNKNOWN: u32 = 0;
+    /// `connect`.
+    pub const CONNECTED: u32 = 1;
+    /// `accept`.
+    pub const ACCEPTED: u32 = 2;
+}
+
+/// Bytes that one call moved. `head` and then `tail` bytes follow the struct.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct DataEvent {
+    /// Header; `time` is the entry of a write, the exit of a read.
+    pub header: Header,
+    /// Bytes moved.
+    pub length: u64,
+    /// Position of the first byte: TCP sequence number, or a count.
+    pub position: u32,
+    /// A [`direction`] constant.
+    pub direction: u32,
+    /// Captured bytes from the start.
+    pub head: u32,
+    /// Captured bytes up to the end.
+    pub tail: u32,
+}
+
+/// [`DataEvent::direction`], and the index of per-direction state.
+pub mod direction {
+    /// Received.
+    pub const READ: u32 = 0;
+    /// Sent.
+    pub const WRITE: u32 = 1;
+}
+
+/// A direction of a socket ended.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct EndEvent {
+    /// Header.
+    pub header: Header,
+    /// An [`end`] constant.
+    pub end: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// [`EndEvent::end`].
+pub mod end {
+    /// The last descriptor was closed.
+    pub const CLOSED: u32 = 0;
+    /// `shutdown` of the sending direction.
+    pub const SHUT_WRITE: u32 = 1;
+    /// A read returned 0.
+    pub const PEER_CLOSED: u32 = 2;
+    /// ECONNRESET or EPIPE.
+    pub const RESET: u32 = 3;
+    /// ETIMEDOUT.
+    pub const TIMED_OUT: u32 = 4;
+}
+
+/// Something happened to a process.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct ProcessEvent {
+    /// Header.
+    pub header: Header,
+    /// The child of a fork.
+    pub other: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Value of the process table.
+pub mod selection {
+    /// Observed, and its children with it.
+    pub const SELECTED: u32 = 1;
+    /// Never observed, even with `all` (the agent itself).
+    pub const EXCLUDED: u32 = 2;
+}
+
+/// Value of [`SocketState::verdict`], which the agent may write.
+pub mod verdict {
+    /// Not known yet, or HTTP: heads up to [`Config::head_limit`](super::Config).
+    pub const FOLLOW: u32 = 0;
+    /// SQL: up to [`Config::sql_limit`](super::Config).
+    pub const SQL: u32 = 1;
+    /// Not followed any more.
+    pub const IGNORE: u32 = 2;
+}
+
+/// What the kernel keeps of one socket.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct SocketState {
+    /// Address of the kernel's `struct sock`, for its sequence numbers; 0 for Unix sockets.
+    pub tcp: u64,
+    /// A [`verdict`] constant.
+    pub verdict: u32,
+    /// The direction of the last bytes + 1, 0 at first: a change renews the other direction's budget.
+    pub last: u32,
+    /// Captured bytes since the direction changed, by direction.
+    pub used: [u32; 2],
+    /// Bytes moved, by direction: the position in a Unix socket's streams.
+    pub moved: [u32; 2],
+    /// Whether a [`SocketEvent`] reached the ring buffer.
+    pub announced: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Byte offsets of kernel structure members, from BTF.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+#[expect(missing_docs, reason = "each is the kernel member it names")]
+pub struct Offsets {
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    pub task_files: u32,
+    pub files_fdt: u32,
+    pub fdt_max_fds: u32,
+    pub fdt_fd: u32,
+    pub file_inode: u32,
+    pub file_private: u32,
+    /// `file.f_count`, or `file.f_ref` since 6.13.
+    pub file_refs: u32,
+    /// What `file_refs` holds while one descriptor is left: 1 for `f_count`, 0 for `f_ref`.
+    pub file_refs_last: u32,
+    pub inode_ino: u32,
+    pub inode_mode: u32,
+    pub socket_type: u32,
+    pub socket_sk: u32,
+    pub sk_family: u32,
+    pub sk_state: u32,
+    pub sk_dport: u32,
+    pub sk_num: u32,
+    pub sk_daddr: u32,
+    pub sk_rcv_saddr: u32,
+    pub sk_v6_daddr: u32,
+    pub sk_v6_rcv_saddr: u32,
+    pub sk_net: u32,
+    /// `sock.sk_protocol`: a 16-bit member since 5.6.
+    pub sk_protocol: u32,
+    pub net_inum: u32,
+    pub tcp_copied_seq: u32,
+    pub tcp_write_seq: u32,
+    pub unix_peer: u32,
+    pub unix_addr: u32,
+    pub unix_addr_len: u32,
+    pub unix_addr_name: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// The programs' settings: one global, written before loading.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Config {
+    /// Where kernel members are.
+    pub offsets: Offsets,
+    /// 1: every process that is not excluded is observed.
+    pub all: u32,
+    /// 1: tell of every program execution, not only of observed processes (`--exe`).
+    pub watch_exec: u32,
+    /// 1: tell of every process that begins to listen (`--port`).
+    pub watch_listen: u32,
+    /// Captured bytes of a message, HTTP or unknown.
+    pub head_limit: u32,
+    /// The same for SQL.
+    pub sql_limit: u32,
+    /// Bytes in the ring buffer from which the agent is woken; below, it comes by itself.
+    pub wake_at: u32,
+    /// Makes socket numbers of kernel addresses opaque.
+    pub address_key: u64,
+}
+
+/// Index of the loss counters.
+#[repr(u32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// The ring buffer had no room for an event.
+    RingFull = 0,
+    /// A table had no room.
+    MapFull = 1,
+    /// User memory could not be read.
+    UserFault = 2,
+    /// A call had more buffers or messages than are looked at.
+    Budget = 3,
+    /// Data events written, for seen = exported + lost.
+    Events = 4,
+}
+
+/// Number of [`Counter`]s.
+pub const COUNTERS: u32 = 5;
+
+const _: () = assert!(size_of::<Header>() == 32);
+const _: () = assert!(size_of::<DataEvent>() == 32 + 24);
+const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 4);
+const _: () = assert!(size_of::<EndEvent>() == 40);
+const _: () = assert!(size_of::<ProcessEvent>() == 40);
+const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8);
+const _: () = assert!(size_of::<Offsets>() % 8 == 0);
+const _: () = assert!(size_of::<Config>() == size_of::<Offsets>() + 32);

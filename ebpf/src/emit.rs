@@ -1,0 +1,67 @@
+//! Events into the ring buffer.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated},
+};
+use syspan_abi::{Counter, EndEvent, Header, Kind, ProcessEvent};
+
+use crate::{
+    config::config,
+    maps::{RING, SCRATCHES, count},
+};
+
+/// This CPU's scratch memory as an event.
+#[inline(always)]
+pub fn scratch<T>() -> Option<*mut T> {
+    // SAFETY: plain helper.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    SCRATCHES.get_ptr_mut(cpu).map(|scratch| scratch.cast())
+}
+
+/// Sends one record; false (and counted) when the ring is full. The agent comes by itself every few milliseconds and is
+/// woken only when much is waiting: wake-ups would cost more than the events.
+#[inline(always)]
+pub fn send(record: *const u8, length: u32) -> bool {
+    let ring = (&raw const RING).cast_mut().cast();
+    // SAFETY: the record is `length` initialised bytes of a map value or the stack; checked by the verifier.
+    unsafe {
+        let waiting = generated::bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA as u64);
+        let wake = if waiting >= config!(wake_at) as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        if generated::bpf_ringbuf_output(ring, record.cast_mut().cast(), length as u64, wake as u64) != 0 {
+            count(Counter::RingFull);
+            return false;
+        }
+    }
+    true
+}
+
+/// Fills in a header.
+#[inline(always)]
+pub fn header(header: &mut Header, kind: Kind, pid: u32, tid: u32, turn: u32, time: u64, socket: u64) {
+    *header = Header { kind: kind as u32, pid, tid, turn, time, socket };
+}
+
+/// Tells that a direction ended.
+#[inline(always)]
+pub fn end(pid: u32, tid: u32, turn: u32, socket: u64, end: u32) {
+    let event = EndEvent {
+        // SAFETY: plain helper.
+        header: Header { kind: Kind::End as u32, pid, tid, turn, time: unsafe { bpf_ktime_get_ns() }, socket },
+        end,
+        reserved: 0,
+    };
+    send((&raw const event).cast(), size_of::<EndEvent>() as u32);
+}
+
+/// Tells something of a process.
+#[inline(always)]
+pub fn process(kind: Kind, pid: u32, other: u32) {
+    let event = ProcessEvent {
+        // SAFETY: plain helper.
+        header: Header { kind: kind as u32, pid, tid: pid, turn: 0, time: unsafe { bpf_ktime_get_ns() }, socket: 0 },
+        other,
+        reserved: 0,
+    };
+    send((&raw const event).cast(), size_of::<ProcessEvent>() as u32);
+}

@@ -1,0 +1,74 @@
+//! exec, fork and exit of processes; the use of io_uring.
+
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
+use syspan_abi::{Counter, Kind, selection};
+
+use crate::{
+    config::config,
+    emit,
+    maps::{PROCESSES, THREADS, count},
+    socket::kernel,
+    thread,
+};
+
+/// `sched_process_fork(parent: task_struct *, child: task_struct *)`: children of observed processes are observed.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
+    let child: u64 = context.arg(1);
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let new: u32 = kernel(child, config!(offsets.task_tgid));
+    if new == pid {
+        return 0; // a thread
+    }
+    // SAFETY: one word of a map value.
+    if unsafe { PROCESSES.get(pid) } == Some(&selection::SELECTED) {
+        if PROCESSES.insert(new, &selection::SELECTED, BPF_NOEXIST as u64).is_err() {
+            count(Counter::MapFull);
+        }
+        emit::process(Kind::Fork, pid, new);
+    }
+    0
+}
+
+/// `sched_process_exec(task, old_pid, bprm)`: the process is another program from now on.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if config!(watch_exec) != 0 || thread::is_observed(pid) {
+        emit::process(Kind::Exec, pid, 0);
+    }
+    0
+}
+
+/// `sched_process_exit(task, …)`: called for every thread, in its own context.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
+    let both = bpf_get_current_pid_tgid();
+    let (pid, tid) = ((both >> 32) as u32, both as u32);
+    let _ = THREADS.remove(tid);
+    if pid != tid {
+        return 0;
+    }
+    if thread::is_observed(pid) {
+        emit::process(Kind::Exit, pid, 0);
+    }
+    // SAFETY: one word of a map value.
+    if unsafe { PROCESSES.get(pid) } == Some(&selection::SELECTED) {
+        let _ = PROCESSES.remove(pid);
+    }
+    0
+}
+
+/// `io_uring_setup`: whatever this process sends through its rings no system call shows.
+#[tracepoint]
+pub fn sys_enter_io_uring_setup(_context: TracePointContext) -> u32 {
+    if let Some((pid, _)) = thread::observed() {
+        emit::process(Kind::IoUring, pid, 0);
+    }
+    0
+}

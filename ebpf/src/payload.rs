@@ -1,0 +1,241 @@
+//! The bytes of a call: which of them are captured, and how they are gathered from user memory.
+
+use aya_ebpf::helpers::{bpf_ktime_get_ns, generated};
+use syspan_abi::{Counter, DataEvent, Kind, MAX_HEAD, MAX_TAIL, SocketState, direction, verdict};
+
+use crate::{
+    config::config,
+    emit,
+    maps::{Scratch, count},
+    socket,
+    thread::{Call, op},
+};
+
+/// Buffers of one call that are looked at. Node and nginx gather a message from a handful; more are counted as budget.
+const MAX_BUFFERS: u32 = 24;
+
+/// Messages of one sendmmsg or recvmmsg that are looked at (hardly used on stream sockets).
+const MAX_MESSAGES: u32 = 4;
+
+/// `struct iovec` of the 64-bit kernel interface.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Iovec {
+    base: u64,
+    length: u64,
+}
+
+/// The part of `struct msghdr` (user) that holds the buffers, at byte 16.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct MessageBuffers {
+    vector: u64,
+    count: u64,
+}
+const MESSAGE_BUFFERS: u64 = 16;
+/// `struct mmsghdr`: a msghdr of 56 bytes, then the length that was moved.
+const MMSGHDR: u64 = 64;
+const MMSGHDR_LENGTH: u64 = 56;
+
+#[inline(always)]
+fn user<T: Copy + Default>(address: u64) -> T {
+    let mut value = T::default();
+    // SAFETY: the helper checks the source; the destination is a value of that size.
+    let failed = unsafe {
+        generated::bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
+    };
+    if failed != 0 {
+        count(Counter::UserFault);
+        return T::default();
+    }
+    value
+}
+
+/// Where a call's bytes are: one buffer, or `count` of an array.
+#[derive(Clone, Copy)]
+struct Source {
+    /// Address of the buffer or of the array.
+    address: u64,
+    /// 0: one buffer.
+    buffers: u64,
+}
+
+/// One data event, as far as it is known before copying.
+#[derive(Clone, Copy)]
+pub struct Moved {
+    /// Process id.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+    /// The thread's turn.
+    pub turn: u32,
+    /// The result of the call: bytes, or messages.
+    pub result: u32,
+}
+
+/// Tells what a call moved.
+#[inline(always)]
+pub fn moved(state: *mut SocketState, call: &Call, moved: &Moved) {
+    let operation = call.op & !op::READ;
+    if operation != op::MESSAGES {
+        let source = match operation {
+            op::BUFFER => Source { address: call.address, buffers: 0 },
+            op::VECTOR => Source { address: call.address, buffers: call.length },
+            op::MESSAGE => message(call.address),
+            _ => Source { address: 0, buffers: 0 },
+        };
+        let position = socket::position(state, way(call), moved.result);
+        one(state, call, moved, source, position, moved.result);
+        return;
+    }
+    let messages = moved.result;
+    let mut total = 0u32;
+    for index in 0..MAX_MESSAGES {
+        if index >= messages {
+            break;
+        }
+        total = total.wrapping_add(user::<u32>(call.address + index as u64 * MMSGHDR + MMSGHDR_LENGTH));
+    }
+    if messages > MAX_MESSAGES {
+        count(Counter::Budget);
+    }
+    let mut position = socket::position(state, way(call), total);
+    for index in 0..MAX_MESSAGES {
+        if index >= messages {
+            break;
+        }
+        let address = call.address + index as u64 * MMSGHDR;
+        let length = user::<u32>(address + MMSGHDR_LENGTH);
+        one(state, call, moved, message(address), position, length);
+        position = position.wrapping_add(length);
+    }
+}
+
+#[inline(always)]
+fn way(call: &Call) -> u32 {
+    if call.op & op::READ != 0 { direction::READ } else { direction::WRITE }
+}
+
+#[inline(always)]
+fn message(address: u64) -> Source {
+    let buffers: MessageBuffers = user(address + MESSAGE_BUFFERS);
+    // A message without buffers moves nothing that could be read.
+    if buffers.count == 0 {
+        return Source { address: 0, buffers: 0 };
+    }
+    Source { address: buffers.vector, buffers: buffers.count }
+}
+
+/// One message: decides what is captured, copies it, sends the event.
+#[inline(always)]
+fn one(state: *mut SocketState, call: &Call, moved: &Moved, source: Source, position: u32, length: u32) {
+    let way = way(call);
+    let Some(scratch) = emit::scratch::<Scratch>() else { return };
+    let event = scratch.cast::<DataEvent>();
+    let budget = allow(state, way);
+    let mut head = if length < budget { length } else { budget };
+    let rest = length - head;
+    let mut tail = if rest < MAX_TAIL as u32 { rest } else { MAX_TAIL as u32 };
+    if source.address == 0 {
+        head = 0;
+        tail = 0;
+    }
+    // SAFETY: this CPU's scratch and a map value; offsets and lengths are bounded for the verifier.
+    unsafe {
+        let bytes = (*scratch).bytes.as_mut_ptr().add(size_of::<DataEvent>());
+        if source.buffers == 0 {
+            if head > 0 && !read(bytes, 0, head, source.address) {
+                head = 0;
+                tail = 0;
+            }
+            if tail > 0 && !read(bytes, head, tail, source.address + (length - tail) as u64) {
+                tail = 0;
+            }
+        } else {
+            let all = source.buffers;
+            head = gather(bytes, 0, source, 0, head);
+            if tail > 0 {
+                let wanted = tail;
+                tail = gather(bytes, head, source, (length - tail) as u64, tail);
+                if tail < wanted {
+                    tail = 0;
+                }
+            }
+            if all > MAX_BUFFERS as u64 && (head as u64 + tail as u64) < length as u64 && head < budget {
+                count(Counter::Budget);
+            }
+        }
+        (*state).used[(way & 1) as usize] += head;
+        let time = if way == direction::READ { bpf_ktime_get_ns() } else { call.time };
+        emit::header(&mut (*event).header, Kind::Data, moved.pid, moved.tid, moved.turn, time, call.socket);
+        (*event).length = length as u64;
+        (*event).position = position;
+        (*event).direction = way;
+        (*event).head = head;
+        (*event).tail = tail;
+        let size = size_of::<DataEvent>() as u32 + (head & (2 * MAX_HEAD as u32 - 1)) + (tail & 127);
+        emit::send(scratch as *const u8, size);
+        count(Counter::Events);
+    }
+}
+
+/// How many bytes may be captured now. A change of direction renews the budget: it begins a message.
+#[inline(always)]
+fn allow(state: *mut SocketState, way: u32) -> u32 {
+    // SAFETY: a map value.
+    unsafe {
+        if (*state).last != way + 1 {
+            (*state).last = way + 1;
+            (*state).used[(way & 1) as usize] = 0;
+        }
+        let limit = if (*state).verdict == verdict::SQL { config!(sql_limit) } else { config!(head_limit) };
+        let used = (*state).used[(way & 1) as usize];
+        let left = if used < limit { limit - used } else { 0 };
+        if left < MAX_HEAD as u32 { left } else { MAX_HEAD as u32 }
+    }
+}
+
+/// Copies `length` (at most [`MAX_HEAD`]) user bytes to `bytes + offset` (below [`MAX_HEAD`] + 1, by mask).
+#[inline(always)]
+unsafe fn read(bytes: *mut u8, offset: u32, length: u32, address: u64) -> bool {
+    let offset = (offset & (2 * MAX_HEAD as u32 - 1)) as usize;
+    if offset > MAX_HEAD || length > MAX_HEAD as u32 {
+        return false;
+    }
+    // SAFETY: `offset + length` is inside the scratch.
+    let failed = unsafe {
+        generated::bpf_probe_read_user(bytes.add(offset).cast(), length, address as *const _)
+    };
+    if failed != 0 {
+        count(Counter::UserFault);
+    }
+    failed == 0
+}
+
+/// Copies `wanted` bytes, from byte `from` of the buffers on, to `bytes + offset`; gives how many it got.
+#[inline(always)]
+unsafe fn gather(bytes: *mut u8, offset: u32, source: Source, from: u64, wanted: u32) -> u32 {
+    let mut got = 0u32;
+    let mut passed = 0u64; // bytes of the buffers before this one
+    for index in 0..MAX_BUFFERS {
+        if index as u64 >= source.buffers || got >= wanted {
+            break;
+        }
+        let buffer: Iovec = user(source.address + index as u64 * size_of::<Iovec>() as u64);
+        let end = passed + buffer.length;
+        let position = from + got as u64;
+        if position < end {
+            let inside = position - passed;
+            let available = buffer.length - inside;
+            let left = (wanted - got) as u64;
+            let length = if available < left { available } else { left } as u32;
+            // SAFETY: bounded inside.
+            if !unsafe { read(bytes, offset + got, length, buffer.base + inside) } {
+                break;
+            }
+            got += length;
+        }
+        passed = end;
+    }
+    got
+}

@@ -1,0 +1,239 @@
+//! From a descriptor to the kernel's socket: its identity, addresses and sequence numbers.
+//!
+//! `current->files->fdt->fd[fd]->{f_inode, private_data}`: the inode number names the socket for as long as it lives,
+//! whoever holds a descriptor of it. All offsets come from BTF.
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated},
+};
+use syspan_abi::{Counter, MAX_PATH, SocketEvent, SocketState, origin, verdict};
+
+use crate::{
+    config::config,
+    emit,
+    maps::{SOCKETS, count},
+};
+
+/// `S_IFMT` and `S_IFSOCK` of an inode's mode.
+const MODE_TYPE: u16 = 0o170_000;
+const MODE_SOCKET: u16 = 0o140_000;
+
+const SOCK_STREAM: u16 = 1;
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+
+/// `sk_state` of a socket that listens.
+const TCP_LISTEN: u8 = 10;
+/// `sk_state` of a socket that is not connected.
+const TCP_CLOSE: u8 = 7;
+
+/// A descriptor's file that is a socket.
+#[derive(Clone, Copy)]
+pub struct File {
+    /// Address of the kernel's `struct file`.
+    pub address: u64,
+    /// Its inode number.
+    pub inode: u64,
+}
+
+/// Reads a kernel value at `base + offset`; 0 (all bits) when the address is not readable.
+#[inline(always)]
+pub fn kernel<T: Copy + Default>(base: u64, offset: u32) -> T {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
+}
+
+/// The socket behind a descriptor of the calling process.
+#[inline(always)]
+pub fn of_descriptor(fd: i32) -> Option<File> {
+    // SAFETY: plain helper.
+    let task = unsafe { bpf_get_current_task() };
+    let files: u64 = kernel(task, config!(offsets.task_files));
+    let table: u64 = kernel(files, config!(offsets.files_fdt));
+    let size: u32 = kernel(table, config!(offsets.fdt_max_fds));
+    if fd < 0 || fd as u32 >= size {
+        return None;
+    }
+    let array: u64 = kernel(table, config!(offsets.fdt_fd));
+    let file: u64 = kernel(array + fd as u64 * 8, 0);
+    if file == 0 {
+        return None;
+    }
+    let inode: u64 = kernel(file, config!(offsets.file_inode));
+    let mode: u16 = kernel(inode, config!(offsets.inode_mode));
+    if mode & MODE_TYPE != MODE_SOCKET {
+        return None;
+    }
+    Some(File { address: file, inode: kernel(inode, config!(offsets.inode_ino)) })
+}
+
+/// Whether the descriptor that is about to be closed is the last one of its file.
+#[inline(always)]
+pub fn is_last(file: File) -> bool {
+    let references: u64 = kernel(file.address, config!(offsets.file_refs));
+    references == config!(offsets.file_refs_last) as u64
+}
+
+/// What is known of a socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Announced to the agent.
+    Followed(*mut SocketState),
+    /// Not worth following: the agent's verdict, or no connected stream.
+    Ignored,
+    /// Never seen, or its announcement was lost.
+    Unknown,
+}
+
+/// Looks a socket up.
+#[inline(always)]
+pub fn state(inode: u64) -> State {
+    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return State::Unknown };
+    // SAFETY: words of a map value.
+    let (verdict, announced) = unsafe { ((*state).verdict, (*state).announced) };
+    if verdict == verdict::IGNORE {
+        State::Ignored
+    } else if announced == 0 {
+        State::Unknown
+    } else {
+        State::Followed(state)
+    }
+}
+
+/// A socket is connected, accepted or used for the first time: tells the agent, and follows it from now on if it is a stream.
+#[inline(always)]
+pub fn first_sight(file: File, pid: u32, tid: u32, turn: u32, time: u64, how: u32) -> Option<*mut SocketState> {
+    let socket: u64 = kernel(file.address, config!(offsets.file_private));
+    let sk: u64 = kernel(socket, config!(offsets.socket_sk));
+    let kind: u16 = kernel(socket, config!(offsets.socket_type));
+    let family: u16 = kernel(sk, config!(offsets.sk_family));
+    let connection: u8 = kernel(sk, config!(offsets.sk_state));
+    let protocol: u16 = kernel(sk, config!(offsets.sk_protocol));
+    let inet = (family == AF_INET || family == AF_INET6) && protocol == IPPROTO_TCP;
+    let stream = kind == SOCK_STREAM && (inet || family == AF_UNIX);
+    if stream && (connection == TCP_LISTEN || (connection == TCP_CLOSE && how != origin::CONNECTED)) {
+        return None; // may be connected later
+    }
+
+    let mut state = SocketState {
+        tcp: if inet { sk } else { 0 },
+        verdict: if stream { verdict::FOLLOW } else { verdict::IGNORE },
+        last: 0,
+        used: [0; 2],
+        moved: [0; 2],
+        announced: 0,
+        reserved: 0,
+    };
+    if stream {
+        let event = emit::scratch::<SocketEvent>()?;
+        // SAFETY: this CPU's scratch, large enough for the event.
+        unsafe {
+            describe(&mut *event, sk, family);
+            let header = &mut (*event).header;
+            emit::header(header, syspan_abi::Kind::Socket, pid, tid, turn, time, file.inode);
+            (*event).origin = how;
+            state.announced = emit::send(event as *const u8, size_of::<SocketEvent>() as u32) as u32;
+        }
+    }
+    if SOCKETS.insert(file.inode, &state, BPF_ANY as u64).is_err() {
+        count(Counter::MapFull);
+    }
+    if stream { SOCKETS.get_ptr_mut(file.inode) } else { None }
+}
+
+/// Fills in addresses.
+#[inline(always)]
+fn describe(event: &mut SocketEvent, sk: u64, family: u16) {
+    event.family = family as u32;
+    event.local = [0; 16];
+    event.peer = [0; 16];
+    event.local_port = 0;
+    event.peer_port = 0;
+    event.path_length = 0;
+    event.path_of_peer = 0;
+    event.path = [0; MAX_PATH];
+    let net: u64 = kernel(sk, config!(offsets.sk_net));
+    event.netns = kernel(net, config!(offsets.net_inum));
+    if family == AF_UNIX {
+        let peer: u64 = kernel(sk, config!(offsets.unix_peer));
+        event.local = opaque(sk);
+        event.peer = opaque(peer);
+        path(event, sk, 0);
+        if event.path_length == 0 && peer != 0 {
+            path(event, peer, 1);
+        }
+        return;
+    }
+    event.local_port = kernel::<u16>(sk, config!(offsets.sk_num)) as u32;
+    event.peer_port = u16::from_be(kernel::<u16>(sk, config!(offsets.sk_dport))) as u32;
+    if family == AF_INET {
+        let local: [u8; 4] = kernel(sk, config!(offsets.sk_rcv_saddr));
+        let peer: [u8; 4] = kernel(sk, config!(offsets.sk_daddr));
+        event.local = widen(local);
+        event.peer = widen(peer);
+    } else {
+        event.local = kernel(sk, config!(offsets.sk_v6_rcv_saddr));
+        event.peer = kernel(sk, config!(offsets.sk_v6_daddr));
+    }
+}
+
+/// A number that is equal for equal kernel addresses and does not tell them.
+#[inline(always)]
+fn opaque(address: u64) -> [u8; 16] {
+    let mixed = (address ^ config!(address_key)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&mixed.to_ne_bytes());
+    bytes
+}
+
+#[inline(always)]
+fn widen(v4: [u8; 4]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&v4);
+    bytes
+}
+
+/// Copies the path a Unix socket is bound to, if it is bound.
+#[inline(always)]
+fn path(event: &mut SocketEvent, sk: u64, of_peer: u32) {
+    let address: u64 = kernel(sk, config!(offsets.unix_addr));
+    if address == 0 {
+        return;
+    }
+    // `len` counts `sun_family` (2 bytes) as well.
+    let length: u32 = kernel(address, config!(offsets.unix_addr_len));
+    if length <= 2 {
+        return;
+    }
+    let name = address + config!(offsets.unix_addr_name) as u64 + 2;
+    // SAFETY: the destination is a fixed-size array; the helper checks the source.
+    let failed = unsafe {
+        generated::bpf_probe_read_kernel(event.path.as_mut_ptr().cast(), MAX_PATH as u32, name as *const _)
+    };
+    if failed == 0 {
+        let length = length - 2;
+        event.path_length = if length > MAX_PATH as u32 { MAX_PATH as u32 } else { length };
+        event.path_of_peer = of_peer;
+    }
+}
+
+/// The position of the first of `length` bytes that were just moved in a direction.
+#[inline(always)]
+pub fn position(state: *mut SocketState, direction: u32, length: u32) -> u32 {
+    // SAFETY: a map value.
+    unsafe {
+        let tcp = (*state).tcp;
+        if tcp != 0 {
+            let offset =
+                if direction == 0 { config!(offsets.tcp_copied_seq) } else { config!(offsets.tcp_write_seq) };
+            return kernel::<u32>(tcp, offset).wrapping_sub(length);
+        }
+        let moved = &mut (*state).moved[(direction & 1) as usize];
+        let position = *moved;
+        *moved = position.wrapping_add(length);
+        position
+    }
+}
