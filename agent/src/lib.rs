@@ -7,6 +7,7 @@
 
 pub mod event;
 pub mod export;
+pub mod kernel;
 pub mod processes;
 pub mod protocols;
 pub mod streams;

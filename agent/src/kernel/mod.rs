@@ -1,0 +1,5 @@
+//! The kernel's side: what it offers, where its structures keep what is needed, and the programs that run in it.
+
+pub mod btf;
+pub mod offsets;
+pub mod support;

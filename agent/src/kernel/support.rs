@@ -1,0 +1,398 @@
+//! What this kernel allows, what is missing, and the remedy: for `syspan doctor`, and for the one sentence `syspan run`
+//! prints when it cannot start.
+//!
+//! Every check is a pure function of a few files under `/proc` and `/sys`, so that a test can show any host to it.
+//! Nothing is mounted, loaded or changed.
+
+use std::{
+    fmt::Write as _,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::btf;
+
+/// The oldest kernel with the BPF ring buffer map, which carries the events.
+const MINIMUM_KERNEL: (u32, u32) = (5, 8);
+/// From here on BPF memory is accounted to the cgroup, and `RLIMIT_MEMLOCK` does not matter.
+const NO_MEMLOCK: (u32, u32) = (5, 11);
+/// The files read here are a few hundred bytes; mountinfo of a host with many containers is the longest.
+const MAX_FILE: u64 = 1 << 20;
+/// Where tracefs may be mounted, the place of choice first (the second one is on kernels and hosts that mount debugfs).
+const TRACEFS: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
+/// A tracepoint that is there if and only if system calls can be traced (CONFIG_FTRACE_SYSCALLS).
+const PROBE_TRACEPOINT: &str = "events/syscalls/sys_enter_read/id";
+/// `/proc/PID/ns/pid` of the first pid namespace has this fixed inode number (`PROC_PID_INIT_INO`).
+const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// The outcome of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// syspan runs, but sees less or may be refused something.
+    Warning,
+    /// syspan cannot run.
+    Missing,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// How it stands.
+    pub status: Status,
+    /// What was found, and what that means.
+    pub found: String,
+    /// What to do about it, as one sentence; none where nothing needs to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<&'static str>,
+}
+
+impl Check {
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, status: Status::Ok, found: found.into(), remedy: None }
+    }
+
+    fn warning(name: &'static str, found: impl Into<String>, remedy: &'static str) -> Self {
+        Self { name, status: Status::Warning, found: found.into(), remedy: Some(remedy) }
+    }
+
+    fn missing(name: &'static str, found: impl Into<String>, remedy: &'static str) -> Self {
+        Self { name, status: Status::Missing, found: found.into(), remedy: Some(remedy) }
+    }
+}
+
+/// Something that syspan cannot run without is missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.sentence())]
+pub struct Unsupported {
+    /// The first check that failed.
+    pub check: Check,
+}
+
+impl Unsupported {
+    fn sentence(&self) -> String {
+        match self.check.remedy {
+            Some(remedy) => format!("{}: {remedy}", self.check.found),
+            None => self.check.found.clone(),
+        }
+    }
+}
+
+/// All checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether nothing required is missing.
+    pub supported: bool,
+    /// The checks, in the order they matter.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// The report for a person: a line for each check, remedies below.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+        let mut text = String::new();
+        for Check { name, status, found, remedy } in &self.checks {
+            let mark = match status {
+                Status::Ok => "ok",
+                Status::Warning => "warning",
+                Status::Missing => "MISSING",
+            };
+            let _ = writeln!(text, "{mark:<7}  {name:<width$}  {found}");
+            if let Some(remedy) = remedy {
+                let _ = writeln!(text, "{:<7}  {:<width$}  -> {remedy}", "", "");
+            }
+        }
+        text.push_str(if self.supported {
+            "\nsyspan can run here.\n"
+        } else {
+            "\nsyspan cannot run here until what is MISSING is remedied.\n"
+        });
+        text
+    }
+
+    /// Fails with the first thing that is missing.
+    ///
+    /// # Errors
+    /// [`Unsupported`], whose text is one sentence with the remedy.
+    pub fn require(&self) -> Result<(), Unsupported> {
+        match self.checks.iter().find(|check| check.status == Status::Missing) {
+            Some(check) => Err(Unsupported { check: check.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A host as its `/proc` and `/sys` show it.
+#[derive(Debug, Clone)]
+pub struct Host {
+    root: PathBuf,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::at("/")
+    }
+}
+
+impl Host {
+    /// The host whose `proc` and `sys` are below a folder.
+    #[must_use]
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where tracefs shows the system calls' tracepoints, if it is mounted.
+    #[must_use]
+    pub fn tracefs(&self) -> Option<PathBuf> {
+        TRACEFS.iter().map(|path| self.root.join(path)).find(|path| path.join(PROBE_TRACEPOINT).exists())
+    }
+
+    fn read(&self, path: impl AsRef<Path>) -> Option<String> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(self.root.join(path)).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+    }
+
+    fn number(&self, path: &str) -> Option<i64> {
+        self.read(path)?.parse().ok()
+    }
+
+    /// `major.minor` of the kernel's release.
+    fn kernel(&self) -> Option<(u32, u32)> {
+        let release = self.read("proc/sys/kernel/osrelease")?;
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    }
+
+    /// The capabilities in effect, a bit each.
+    fn capabilities(&self) -> Option<u64> {
+        let status = self.read("proc/self/status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    }
+}
+
+/// A capability by its number in `include/uapi/linux/capability.h`.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+enum Capability {
+    DacReadSearch = 2,
+    SysPtrace = 19,
+    SysAdmin = 21,
+    SysResource = 24,
+    Perfmon = 38,
+    Bpf = 39,
+}
+
+impl Capability {
+    fn is_in(self, set: u64) -> bool {
+        set & (1 << self as u32) != 0
+    }
+}
+
+/// Looks at everything syspan depends on.
+#[must_use]
+pub fn doctor(host: &Host) -> Report {
+    let mut checks = vec![kernel(host), type_information(host), tracefs(host), lockdown(host)];
+    checks.extend(capabilities(host));
+    checks.extend([perf_event_paranoid(host), unprivileged_bpf(host)]);
+    checks.extend(memlock(host));
+    checks.extend([pid_namespace(host), cgroups(host)]);
+    Report { supported: checks.iter().all(|check| check.status != Status::Missing), checks }
+}
+
+fn kernel(host: &Host) -> Check {
+    const NAME: &str = "kernel";
+    let release = host.read("proc/sys/kernel/osrelease").unwrap_or_default();
+    match host.kernel() {
+        Some(version) if version >= MINIMUM_KERNEL => Check::ok(NAME, format!("Linux {release}")),
+        Some(_) => Check::missing(
+            NAME,
+            format!("Linux {release} has no BPF ring buffer"),
+            "use a kernel of version 5.8 or newer",
+        ),
+        None => Check::missing(NAME, "the kernel's release cannot be read", "mount proc on /proc"),
+    }
+}
+
+fn type_information(host: &Host) -> Check {
+    const NAME: &str = "BTF";
+    if host.root.join(btf::VMLINUX).exists() {
+        Check::ok(NAME, "the kernel describes its structures")
+    } else {
+        Check::missing(
+            NAME,
+            "the kernel's type information (/sys/kernel/btf/vmlinux) is not there",
+            "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and in a container mount the host's /sys",
+        )
+    }
+}
+
+fn tracefs(host: &Host) -> Check {
+    const NAME: &str = "tracefs";
+    if let Some(path) = host.tracefs() {
+        return Check::ok(NAME, format!("system call tracepoints are in {}", path.display()));
+    }
+    let mounts = host.read("proc/self/mountinfo").unwrap_or_default();
+    if mounts.lines().filter_map(file_system).any(|kind| kind == "tracefs") {
+        return Check::missing(
+            NAME,
+            "tracefs shows no system call tracepoints",
+            "run as root or with CAP_DAC_READ_SEARCH, on a kernel built with CONFIG_FTRACE_SYSCALLS=y",
+        );
+    }
+    Check::missing(
+        NAME,
+        "tracefs, which lists the system call tracepoints, is not mounted",
+        "run `mount -t tracefs tracefs /sys/kernel/tracing` as root, and in a container mount the host's \
+         /sys/kernel/tracing",
+    )
+}
+
+/// The type of file system of a line of mountinfo: the first field behind the lone dash.
+fn file_system(line: &str) -> Option<&str> {
+    line.split_once(" - ")?.1.split(' ').next()
+}
+
+fn lockdown(host: &Host) -> Check {
+    const NAME: &str = "lockdown";
+    let state = host.read("sys/kernel/security/lockdown");
+    let mode = state.as_deref().and_then(|state| state.split_once('[')?.1.split_once(']')).map(|(mode, _)| mode);
+    match mode {
+        Some("confidentiality") => Check::missing(
+            NAME,
+            "the kernel is locked down for confidentiality, and BPF programs may not read memory",
+            "boot with `lockdown=integrity` or without lockdown",
+        ),
+        Some(mode) => Check::ok(NAME, format!("{mode}, which syspan works under")),
+        None => Check::ok(NAME, "not known (securityfs is not mounted or the kernel has no lockdown)"),
+    }
+}
+
+fn capabilities(host: &Host) -> Vec<Check> {
+    let set = host.capabilities().unwrap_or(0);
+    let admin = Capability::SysAdmin.is_in(set);
+    let check = |name, held, what: &str, otherwise: fn(&'static str, String, &'static str) -> Check, remedy| {
+        if held { Check::ok(name, what) } else { otherwise(name, format!("no permission to {what}"), remedy) }
+    };
+    vec![
+        check(
+            "CAP_BPF",
+            admin || Capability::Bpf.is_in(set),
+            "load BPF programs",
+            Check::missing,
+            "run as root or grant CAP_BPF",
+        ),
+        check(
+            "CAP_PERFMON",
+            admin || Capability::Perfmon.is_in(set),
+            "attach to tracepoints and read kernel memory",
+            Check::missing,
+            "run as root or grant CAP_PERFMON",
+        ),
+        check(
+            "CAP_SYS_PTRACE",
+            Capability::SysPtrace.is_in(set),
+            "see the executables, environments and sockets of other users' processes",
+            Check::warning,
+            "run as root or grant CAP_SYS_PTRACE, or only the own user's processes get their service names",
+        ),
+        check(
+            "CAP_DAC_READ_SEARCH",
+            Capability::DacReadSearch.is_in(set),
+            "read files that belong to others (tracefs, executables)",
+            Check::warning,
+            "run as root or grant CAP_DAC_READ_SEARCH",
+        ),
+    ]
+}
+
+fn perf_event_paranoid(host: &Host) -> Check {
+    const NAME: &str = "perf_event_paranoid";
+    let admin = host.capabilities().is_some_and(|set| Capability::SysAdmin.is_in(set));
+    match host.number("proc/sys/kernel/perf_event_paranoid") {
+        Some(level) if level >= 3 && !admin => Check::warning(
+            NAME,
+            format!("{level}: some distributions' kernels then refuse tracepoints without CAP_SYS_ADMIN"),
+            "if attaching fails, run `sysctl kernel.perf_event_paranoid=2` or grant CAP_SYS_ADMIN",
+        ),
+        Some(level) => Check::ok(NAME, level.to_string()),
+        None => Check::missing(
+            NAME,
+            "the kernel has no perf events, which tracepoint programs are attached by",
+            "use a kernel built with CONFIG_PERF_EVENTS=y",
+        ),
+    }
+}
+
+fn unprivileged_bpf(host: &Host) -> Check {
+    const NAME: &str = "unprivileged_bpf_disabled";
+    match host.number("proc/sys/kernel/unprivileged_bpf_disabled") {
+        Some(0) => Check::ok(NAME, "0: open to everyone; syspan does not need that"),
+        Some(level) => Check::ok(NAME, format!("{level}: closed to users without CAP_BPF, as it should be")),
+        None => {
+            Check::missing(NAME, "the kernel has no bpf system call", "use a kernel built with CONFIG_BPF_SYSCALL=y")
+        }
+    }
+}
+
+/// Only kernels before 5.11 charge BPF maps to the limit on locked memory.
+fn memlock(host: &Host) -> Option<Check> {
+    const NAME: &str = "memlock";
+    if host.kernel()? >= NO_MEMLOCK {
+        return None;
+    }
+    let limits = host.read("proc/self/limits").unwrap_or_default();
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+    let unlimited = limit.split_whitespace().next() == Some("unlimited");
+    let may_raise = host.capabilities().is_some_and(|set| Capability::SysResource.is_in(set));
+    Some(if unlimited || may_raise {
+        Check::ok(NAME, "no limit, or permission to raise it")
+    } else {
+        Check::warning(
+            NAME,
+            "this kernel charges BPF maps to the limit on locked memory, which is low",
+            "run `ulimit -l unlimited` first, set LimitMEMLOCK=infinity, or grant CAP_SYS_RESOURCE",
+        )
+    })
+}
+
+fn pid_namespace(host: &Host) -> Check {
+    const NAME: &str = "pid namespace";
+    match std::fs::read_link(host.root.join("proc/self/ns/pid")) {
+        Ok(link) if link.as_os_str() == HOST_PID_NAMESPACE => Check::ok(NAME, "the host's"),
+        Ok(_) => Check::warning(
+            NAME,
+            "not the host's: the process ids that the kernel reports do not match those in /proc",
+            "run in the host's pid namespace (`hostPID: true` in Kubernetes, `--pid=host` in Docker)",
+        ),
+        Err(_) => Check::ok(NAME, "the host's (the kernel has no pid namespaces)"),
+    }
+}
+
+fn cgroups(host: &Host) -> Check {
+    const NAME: &str = "cgroups";
+    let mounts = host.read("proc/self/mountinfo").unwrap_or_default();
+    let has = |wanted: &str| mounts.lines().filter_map(file_system).any(|kind| kind == wanted);
+    Check::ok(
+        NAME,
+        match (has("cgroup"), has("cgroup2")) {
+            (false, true) => "version 2",
+            (true, true) => "version 1 and 2 (hybrid)",
+            (true, false) => "version 1",
+            (false, false) => "none mounted; containers and units are still read from /proc/PID/cgroup",
+        },
+    )
+}
+
+#[cfg(test)]
+#[path = "support_tests.rs"]
+mod tests;
