@@ -15,7 +15,7 @@ use crate::{
 const MAX_BUFFERS: u32 = 24;
 
 /// Messages of one sendmmsg or recvmmsg that are looked at (hardly used on stream sockets).
-const MAX_MESSAGES: u32 = 4;
+const MAX_MESSAGES: u32 = 2;
 
 /// `struct iovec` of the 64-bit kernel interface.
 #[repr(C)]
@@ -75,17 +75,16 @@ pub struct Moved {
 
 /// Tells what a call moved.
 #[inline(always)]
-pub fn moved(state: *mut SocketState, call: &Call, moved: &Moved) {
-    let operation = call.op & !op::READ;
-    if operation != op::MESSAGES {
-        let source = match operation {
+pub fn moved<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved) {
+    if OP & !op::READ != op::MESSAGES {
+        let source = match OP & !op::READ {
             op::BUFFER => Source { address: call.address, buffers: 0 },
             op::VECTOR => Source { address: call.address, buffers: call.length },
             op::MESSAGE => message(call.address),
             _ => Source { address: 0, buffers: 0 },
         };
-        let position = socket::position(state, way(call), moved.result);
-        one(state, call, moved, source, position, moved.result);
+        let position = socket::position(state, call, OP & op::READ == 0, moved.result);
+        one::<OP>(state, call, moved, source, position, moved.result);
         return;
     }
     let messages = moved.result;
@@ -99,21 +98,21 @@ pub fn moved(state: *mut SocketState, call: &Call, moved: &Moved) {
     if messages > MAX_MESSAGES {
         count(Counter::Budget);
     }
-    let mut position = socket::position(state, way(call), total);
+    let mut position = socket::position(state, call, OP & op::READ == 0, total);
     for index in 0..MAX_MESSAGES {
         if index >= messages {
             break;
         }
         let address = call.address + index as u64 * MMSGHDR;
         let length = user::<u32>(address + MMSGHDR_LENGTH);
-        one(state, call, moved, message(address), position, length);
+        one::<OP>(state, call, moved, message(address), position, length);
         position = position.wrapping_add(length);
     }
 }
 
 #[inline(always)]
-fn way(call: &Call) -> u32 {
-    if call.op & op::READ != 0 { direction::READ } else { direction::WRITE }
+fn way<const OP: u32>() -> u32 {
+    if OP & op::READ != 0 { direction::READ } else { direction::WRITE }
 }
 
 #[inline(always)]
@@ -128,8 +127,8 @@ fn message(address: u64) -> Source {
 
 /// One message: decides what is captured, copies it, sends the event.
 #[inline(always)]
-fn one(state: *mut SocketState, call: &Call, moved: &Moved, source: Source, position: u32, length: u32) {
-    let way = way(call);
+fn one<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved, source: Source, position: u32, length: u32) {
+    let way = way::<OP>();
     let Some(scratch) = emit::scratch::<Scratch>() else { return };
     let event = scratch.cast::<DataEvent>();
     let budget = allow(state, way);
@@ -144,20 +143,21 @@ fn one(state: *mut SocketState, call: &Call, moved: &Moved, source: Source, posi
     unsafe {
         let bytes = (*scratch).bytes.as_mut_ptr().add(size_of::<DataEvent>());
         if source.buffers == 0 {
-            if head > 0 && !read(bytes, 0, head, source.address) {
+            if head > 0 && !read(bytes, 0, head as u64, source.address) {
                 head = 0;
                 tail = 0;
             }
-            if tail > 0 && !read(bytes, head, tail, source.address + (length - tail) as u64) {
+            if tail > 0 && !read(bytes, head as u64, tail as u64, source.address + (length - tail) as u64) {
                 tail = 0;
             }
         } else {
             let all = source.buffers;
-            head = gather(bytes, 0, source, 0, head);
+            // At most what was asked for, which the verifier does not know of a function's result.
+            head = gather(0, source.address, all, 0, head as u64) as u32 & (2 * MAX_HEAD as u32 - 1);
             if tail > 0 {
-                let wanted = tail;
-                tail = gather(bytes, head, source, (length - tail) as u64, tail);
-                if tail < wanted {
+                let from = (length - tail) as u64;
+                let got = gather(head as u64, source.address, all, from, tail as u64);
+                if got < tail as u64 {
                     tail = 0;
                 }
             }
@@ -197,14 +197,14 @@ fn allow(state: *mut SocketState, way: u32) -> u32 {
 
 /// Copies `length` (at most [`MAX_HEAD`]) user bytes to `bytes + offset` (below [`MAX_HEAD`] + 1, by mask).
 #[inline(always)]
-unsafe fn read(bytes: *mut u8, offset: u32, length: u32, address: u64) -> bool {
-    let offset = (offset & (2 * MAX_HEAD as u32 - 1)) as usize;
-    if offset > MAX_HEAD || length > MAX_HEAD as u32 {
+unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
+    // Compared as 64-bit values and never narrowed before: the verifier must see the bound on the register it checks.
+    if offset > MAX_HEAD as u64 || length > MAX_HEAD as u64 {
         return false;
     }
     // SAFETY: `offset + length` is inside the scratch.
     let failed = unsafe {
-        generated::bpf_probe_read_user(bytes.add(offset).cast(), length, address as *const _)
+        generated::bpf_probe_read_user(bytes.add(offset as usize).cast(), length as u32, address as *const _)
     };
     if failed != 0 {
         count(Counter::UserFault);
@@ -212,23 +212,29 @@ unsafe fn read(bytes: *mut u8, offset: u32, length: u32, address: u64) -> bool {
     failed == 0
 }
 
-/// Copies `wanted` bytes, from byte `from` of the buffers on, to `bytes + offset`; gives how many it got.
-#[inline(always)]
-unsafe fn gather(bytes: *mut u8, offset: u32, source: Source, from: u64, wanted: u32) -> u32 {
-    let mut got = 0u32;
+/// Copies `wanted` bytes, from byte `from` of an iovec array on, to `offset` of this CPU's scratch; gives how many it got.
+///
+/// A function of its own with plain numbers as arguments: the verifier checks it once, not once for each way to it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn gather(offset: u64, vector: u64, buffers: u64, from: u64, wanted: u64) -> u64 {
+    let Some(scratch) = emit::scratch::<Scratch>() else { return 0 };
+    // SAFETY: room for the header is left at the start of the scratch.
+    let bytes = unsafe { (*scratch).bytes.as_mut_ptr().add(size_of::<DataEvent>()) };
+    let mut got = 0u64;
     let mut passed = 0u64; // bytes of the buffers before this one
-    for index in 0..MAX_BUFFERS {
-        if index as u64 >= source.buffers || got >= wanted {
+    for index in 0..MAX_BUFFERS as u64 {
+        if index >= buffers || got >= wanted {
             break;
         }
-        let buffer: Iovec = user(source.address + index as u64 * size_of::<Iovec>() as u64);
+        let buffer: Iovec = user(vector + index * size_of::<Iovec>() as u64);
         let end = passed + buffer.length;
-        let position = from + got as u64;
+        let position = from + got;
         if position < end {
             let inside = position - passed;
             let available = buffer.length - inside;
-            let left = (wanted - got) as u64;
-            let length = if available < left { available } else { left } as u32;
+            let left = wanted - got;
+            let length = if available < left { available } else { left };
             // SAFETY: bounded inside.
             if !unsafe { read(bytes, offset + got, length, buffer.base + inside) } {
                 break;

@@ -13,6 +13,7 @@ use crate::{
     config::config,
     emit,
     maps::{SOCKETS, count},
+    thread::Call,
 };
 
 /// `S_IFMT` and `S_IFSOCK` of an inode's mode.
@@ -220,20 +221,31 @@ fn path(event: &mut SocketEvent, sk: u64, of_peer: u32) {
     }
 }
 
-/// The position of the first of `length` bytes that were just moved in a direction.
+/// The TCP sequence number of the next byte that the process will read or write; `None` for Unix sockets.
 #[inline(always)]
-pub fn position(state: *mut SocketState, direction: u32, length: u32) -> u32 {
+pub fn sequence(state: *mut SocketState, writing: bool) -> Option<u32> {
     // SAFETY: a map value.
-    unsafe {
-        let tcp = (*state).tcp;
-        if tcp != 0 {
-            let offset =
-                if direction == 0 { config!(offsets.tcp_copied_seq) } else { config!(offsets.tcp_write_seq) };
-            return kernel::<u32>(tcp, offset).wrapping_sub(length);
-        }
-        let moved = &mut (*state).moved[(direction & 1) as usize];
-        let position = *moved;
-        *moved = position.wrapping_add(length);
-        position
+    let tcp = unsafe { (*state).tcp };
+    if tcp == 0 {
+        return None;
     }
+    Some(kernel(tcp, if writing { config!(offsets.tcp_write_seq) } else { config!(offsets.tcp_copied_seq) }))
+}
+
+/// The position of the first of `length` bytes that a call has moved.
+#[inline(always)]
+pub fn position(state: *mut SocketState, call: &Call, writing: bool, length: u32) -> u32 {
+    if call.positioned != 0 {
+        return call.position;
+    }
+    // At first sight the number is taken after the call. (A read that also met the peer's FIN is one too far then, which
+    // nothing follows; that is why it is taken at entry otherwise.)
+    if let Some(sequence) = sequence(state, writing) {
+        return sequence.wrapping_sub(length);
+    }
+    // SAFETY: a map value.
+    let moved = unsafe { &mut (*state).moved[writing as usize] };
+    let position = *moved;
+    *moved = position.wrapping_add(length);
+    position
 }

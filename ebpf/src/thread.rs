@@ -34,8 +34,12 @@ pub struct Call {
     pub length: u64,
     /// An [`op`] constant.
     pub op: u32,
-    /// The descriptor (connect).
+    /// The descriptor.
     pub fd: i32,
+    /// Position in the stream at entry, where the socket was known then.
+    pub position: u32,
+    /// Whether it was.
+    pub positioned: u32,
 }
 
 /// [`Call::op`]: how [`Call::address`] is to be read.
@@ -100,15 +104,15 @@ pub fn begin(tid: u32, call: &Call) {
     }
 }
 
-/// Takes the call that the calling thread is leaving, with its turn: (pid, tid, turn, call).
+/// Takes the call that the calling thread is leaving if it is an `op`, with its turn: (pid, tid, turn, call).
 #[inline(always)]
-pub fn finish() -> Option<(u32, u32, u32, Call)> {
+pub fn finish(op: u32) -> Option<(u32, u32, u32, Call)> {
     let both = bpf_get_current_pid_tgid();
     let tid = both as u32;
     let thread = THREADS.get_ptr_mut(tid)?;
     // SAFETY: as in `begin`.
     unsafe {
-        if (*thread).call.op == op::NONE {
+        if (*thread).call.op != op {
             return None;
         }
         let call = (*thread).call;

@@ -1,5 +1,7 @@
 //! The kernel's side: what it offers, where its structures keep what is needed, and the programs that run in it.
 
 pub mod btf;
+pub mod capture;
 pub mod offsets;
+pub mod record;
 pub mod support;

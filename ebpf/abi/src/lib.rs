@@ -288,3 +288,12 @@ const _: () = assert!(size_of::<ProcessEvent>() == 40);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8);
 const _: () = assert!(size_of::<Offsets>() % 8 == 0);
 const _: () = assert!(size_of::<Config>() == size_of::<Offsets>() + 32);
+
+/// aya's marker for values that may be copied into and out of maps and globals as bytes.
+#[cfg(feature = "std")]
+mod pod {
+    // SAFETY: repr(C), Copy, plain integers only, and no padding by the sizes asserted above.
+    unsafe impl aya::Pod for super::SocketState {}
+    // SAFETY: the same.
+    unsafe impl aya::Pod for super::Config {}
+}

@@ -29,7 +29,7 @@ pub fn sys_enter_connect(context: TracePointContext) -> u32 {
 
 #[tracepoint]
 pub fn sys_exit_connect(context: TracePointContext) -> u32 {
-    let Some((pid, tid, turn, call)) = thread::finish() else { return 0 };
+    let Some((pid, tid, turn, call)) = thread::finish(op::CONNECT) else { return 0 };
     let result = result(&context);
     if result != 0 && result != EINPROGRESS {
         return 0;

@@ -21,20 +21,27 @@ const ETIMEDOUT: i64 = -110;
 fn enter(op: u32, fd: u64, address: u64, length: u64) {
     let Some((_, tid)) = thread::observed() else { return };
     let Some(file) = socket::of_descriptor(fd as i32) else { return };
-    if socket::state(file.inode) == socket::State::Ignored {
-        return;
+    let (mut position, mut positioned) = (0, 0);
+    match socket::state(file.inode) {
+        socket::State::Ignored => return,
+        socket::State::Followed(state) => {
+            if let Some(sequence) = socket::sequence(state, op & op::READ == 0) {
+                (position, positioned) = (sequence, 1);
+            }
+        }
+        socket::State::Unknown => {}
     }
     // SAFETY: plain helper.
     let time = unsafe { bpf_ktime_get_ns() };
-    thread::begin(tid, &Call { time, socket: file.inode, address, length, op, fd: fd as i32 });
+    thread::begin(tid, &Call { time, socket: file.inode, address, length, op, fd: fd as i32, position, positioned });
 }
 
 /// A transfer ends.
 #[inline(always)]
-fn exit(context: &TracePointContext) {
-    let Some((pid, tid, turn, call)) = thread::finish() else { return };
+fn exit<const OP: u32>(context: &TracePointContext) {
+    let Some((pid, tid, turn, call)) = thread::finish(OP) else { return };
     let result = result(context);
-    let reading = call.op & op::READ != 0;
+    let reading = OP & op::READ != 0;
     if result < 0 {
         let how = match result {
             ECONNRESET | EPIPE => end::RESET,
@@ -47,7 +54,7 @@ fn exit(context: &TracePointContext) {
         return;
     }
     if result == 0 {
-        if reading && call.length != 0 && call.op != op::MESSAGES | op::READ && matches!(socket::state(call.socket), socket::State::Followed(_)) {
+        if reading && call.length != 0 && OP != op::MESSAGES | op::READ && matches!(socket::state(call.socket), socket::State::Followed(_)) {
             emit::end(pid, tid, turn, call.socket, end::PEER_CLOSED);
         }
         return;
@@ -65,12 +72,12 @@ fn exit(context: &TracePointContext) {
         }
     };
     // One call never moves 4 GiB: the kernel limits transfers to 0x7ffff000 bytes.
-    payload::moved(state, &call, &payload::Moved { pid, tid, turn, result: result as u32 });
+    payload::moved::<OP>(state, &call, &payload::Moved { pid, tid, turn, result: result as u32 });
 }
 
-/// An entry hook and its exit twin for one system call.
+/// An entry hook and its exit twin for one system call, whose arguments mean `$op`.
 macro_rules! transfer {
-    ($enter:ident, $exit:ident, |$context:ident| $body:expr) => {
+    ($enter:ident, $exit:ident, $op:expr, |$context:ident| $body:expr) => {
         #[tracepoint]
         pub fn $enter($context: TracePointContext) -> u32 {
             $body;
@@ -78,49 +85,60 @@ macro_rules! transfer {
         }
         #[tracepoint]
         pub fn $exit(context: TracePointContext) -> u32 {
-            exit(&context);
+            exit::<{ $op }>(&context);
             0
         }
     };
+    // The arguments (descriptor, address, length) at the usual places.
+    ($enter:ident, $exit:ident, $op:expr) => {
+        transfer!($enter, $exit, $op, |context| {
+            enter($op, argument(&context, 0), argument(&context, 1), argument(&context, 2))
+        });
+    };
 }
 
-/// The arguments (descriptor, address, length) at the usual places.
-#[inline(always)]
-fn usual(context: &TracePointContext, op: u32) {
-    enter(op, argument(context, 0), argument(context, 1), argument(context, 2));
-}
-
-transfer!(sys_enter_read, sys_exit_read, |context| usual(&context, op::BUFFER | op::READ));
-transfer!(sys_enter_readv, sys_exit_readv, |context| usual(&context, op::VECTOR | op::READ));
-transfer!(sys_enter_write, sys_exit_write, |context| usual(&context, op::BUFFER));
-transfer!(sys_enter_writev, sys_exit_writev, |context| usual(&context, op::VECTOR));
-transfer!(sys_enter_sendto, sys_exit_sendto, |context| usual(&context, op::BUFFER));
-transfer!(sys_enter_sendmmsg, sys_exit_sendmmsg, |context| usual(&context, op::MESSAGES));
-transfer!(sys_enter_sendmsg, sys_exit_sendmsg, |context| {
+transfer!(sys_enter_read, sys_exit_read, op::BUFFER | op::READ);
+transfer!(sys_enter_readv, sys_exit_readv, op::VECTOR | op::READ);
+transfer!(sys_enter_write, sys_exit_write, op::BUFFER);
+transfer!(sys_enter_writev, sys_exit_writev, op::VECTOR);
+transfer!(sys_enter_sendto, sys_exit_sendto, op::BUFFER);
+transfer!(sys_enter_sendmmsg, sys_exit_sendmmsg, op::MESSAGES);
+transfer!(sys_enter_sendmsg, sys_exit_sendmsg, op::MESSAGE, |context| {
     enter(op::MESSAGE, argument(&context, 0), argument(&context, 1), 1)
 });
-transfer!(sys_enter_recvfrom, sys_exit_recvfrom, |context| {
+transfer!(sys_enter_recvfrom, sys_exit_recvfrom, op::BUFFER | op::READ, |context| {
     if argument(&context, 3) & MSG_PEEK == 0 {
-        usual(&context, op::BUFFER | op::READ);
+        enter(op::BUFFER | op::READ, argument(&context, 0), argument(&context, 1), argument(&context, 2));
     }
 });
-transfer!(sys_enter_recvmsg, sys_exit_recvmsg, |context| {
+transfer!(sys_enter_recvmsg, sys_exit_recvmsg, op::MESSAGE | op::READ, |context| {
     if argument(&context, 2) & MSG_PEEK == 0 {
         enter(op::MESSAGE | op::READ, argument(&context, 0), argument(&context, 1), 1);
     }
 });
-transfer!(sys_enter_recvmmsg, sys_exit_recvmmsg, |context| {
+transfer!(sys_enter_recvmmsg, sys_exit_recvmmsg, op::MESSAGES | op::READ, |context| {
     if argument(&context, 3) & MSG_PEEK == 0 {
-        usual(&context, op::MESSAGES | op::READ);
+        enter(op::MESSAGES | op::READ, argument(&context, 0), argument(&context, 1), argument(&context, 2));
     }
 });
 // sendfile64(out_fd, in_fd, offset, count): bytes of a file to a socket, never in user memory.
-transfer!(sys_enter_sendfile64, sys_exit_sendfile64, |context| {
+transfer!(sys_enter_sendfile64, sys_exit_sendfile64, op::LENGTH, |context| {
     enter(op::LENGTH, argument(&context, 0), 0, argument(&context, 3))
 });
-// splice(fd_in, off_in, fd_out, off_out, len, flags): one end is a pipe, the other may be a socket.
-transfer!(sys_enter_splice, sys_exit_splice, |context| {
+
+/// splice(fd_in, off_in, fd_out, off_out, len, flags): one end is a pipe, the other may be a socket.
+#[tracepoint]
+pub fn sys_enter_splice(context: TracePointContext) -> u32 {
     let length = argument(&context, 4);
     enter(op::LENGTH | op::READ, argument(&context, 0), 0, length);
     enter(op::LENGTH, argument(&context, 2), 0, length);
-});
+    0
+}
+
+#[tracepoint]
+pub fn sys_exit_splice(context: TracePointContext) -> u32 {
+    // Each looks at the kept call and leaves it to the other when it is not its own.
+    exit::<{ op::LENGTH | op::READ }>(&context);
+    exit::<{ op::LENGTH }>(&context);
+    0
+}

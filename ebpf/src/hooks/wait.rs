@@ -119,9 +119,9 @@ fn epoll_create() {
 
 #[inline(always)]
 fn epoll_created(context: &TracePointContext) {
-    let Some((pid, _, _, call)) = thread::finish() else { return };
+    let Some((pid, ..)) = thread::finish(op::EPOLL) else { return };
     let fd = result(context);
-    if call.op == op::EPOLL && fd >= 0 {
+    if fd >= 0 {
         let _ = EPOLLS.insert(epoll_key(pid, fd as u64), &0, BPF_ANY as u64);
     }
 }

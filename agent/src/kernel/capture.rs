@@ -1,0 +1,241 @@
+//! Loads and attaches the eBPF programs, and reads their events. Everything the kernel holds for it goes away with the process,
+//! however that ends: nothing is pinned.
+
+use std::{
+    os::fd::{AsRawFd, RawFd},
+    path::Path,
+};
+
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{Program, ProgramError, RawTracePoint, TracePoint},
+    util::nr_cpus,
+};
+use syspan_abi::{Config, Counter, SocketState, selection, verdict};
+
+use crate::{
+    event::{Event, Pid, SocketId},
+    kernel::{
+        btf::{self, Btf, BtfError},
+        offsets, record,
+    },
+    streams::Loss,
+};
+
+/// The programs, built by build.rs.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SYSPAN_EBPF_OBJECT"));
+
+/// System calls that only newer kernels have; without them there is nothing to watch.
+const OPTIONAL: &[&str] = &["sys_enter_epoll_pwait2", "sys_enter_io_uring_setup"];
+
+/// Part of the ring buffer that may fill before the agent is woken early.
+const WAKE_PART: u32 = 4;
+
+/// Settings of a capture.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Observe every process but this one.
+    pub all: bool,
+    /// Tell of every program execution.
+    pub watch_exec: bool,
+    /// Tell of every process that begins to listen.
+    pub watch_listen: bool,
+    /// Captured bytes of an HTTP or unknown message.
+    pub head_limit: u32,
+    /// Captured bytes of a SQL message.
+    pub sql_limit: u32,
+    /// Size of the ring buffer, bytes: a power of two, a multiple of the page size.
+    pub ring_size: u32,
+    /// Random, so that kernel addresses cannot be told from socket numbers.
+    pub address_key: u64,
+}
+
+/// Why the programs do not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// Structure offsets could not be read.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// `/sys/kernel/btf/vmlinux` could not be read.
+    #[error("this kernel's type information (/sys/kernel/btf/vmlinux) cannot be read: {0}; use a kernel with CONFIG_DEBUG_INFO_BTF=y")]
+    NoBtf(std::io::Error),
+    /// The object could not be loaded.
+    #[error("the kernel refused the eBPF maps: {0}; run as root or with CAP_BPF and CAP_PERFMON (`syspan doctor` says more)")]
+    Load(#[from] EbpfError),
+    /// A program could not be loaded or attached.
+    #[error("the kernel refused the eBPF program {name}: {}; `syspan doctor` says more", chain(.source))]
+    Program {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: ProgramError,
+    },
+    /// A map could not be used.
+    #[error("an eBPF map cannot be used: {0}")]
+    Map(#[from] MapError),
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// Running programs.
+pub struct Capture {
+    ring: RingBuf<MapData>,
+    processes: HashMap<MapData, u32, u32>,
+    sockets: HashMap<MapData, u64, SocketState>,
+    counts: PerCpuArray<MapData, u64>,
+    told: [u64; 4],
+    /// Owns programs and links.
+    _ebpf: Ebpf,
+}
+
+/// A loss counter and the cause it stands for.
+const COUNTERS: [(Counter, Loss); 4] = [
+    (Counter::RingFull, Loss::RingFull),
+    (Counter::MapFull, Loss::MapFull),
+    (Counter::UserFault, Loss::UserFault),
+    (Counter::Budget, Loss::Budget),
+];
+
+impl Capture {
+    /// Loads everything and attaches it. From here on events come.
+    ///
+    /// # Errors
+    /// What the kernel refused, with the remedy.
+    pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
+        let blob = std::fs::read(Path::new("/").join(btf::VMLINUX)).map_err(CaptureError::NoBtf)?;
+        let globals = Config {
+            offsets: offsets::read(&Btf::parse(&blob)?)?,
+            all: settings.all.into(),
+            watch_exec: settings.watch_exec.into(),
+            watch_listen: settings.watch_listen.into(),
+            head_limit: settings.head_limit,
+            sql_limit: settings.sql_limit,
+            wake_at: settings.ring_size / WAKE_PART,
+            address_key: settings.address_key,
+        };
+        drop(blob);
+        let cpus = nr_cpus().map_or(1, |n| u32::try_from(n).unwrap_or(1));
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CONFIG", &globals, true)
+            .map_max_entries("RING", settings.ring_size)
+            .map_max_entries("SCRATCHES", cpus)
+            .load(OBJECT)?;
+
+        let mut take = |name: &str| {
+            ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() })
+        };
+        let ring = RingBuf::try_from(take("RING")?)?;
+        let mut processes = HashMap::try_from(take("PROCESSES")?)?;
+        let sockets = HashMap::try_from(take("SOCKETS")?)?;
+        let counts = PerCpuArray::try_from(take("COUNTS")?)?;
+        processes.insert(std::process::id(), selection::EXCLUDED, 0)?;
+
+        for (name, program) in ebpf.programs_mut() {
+            let name = name.to_owned();
+            let optional = OPTIONAL.contains(&name.as_str());
+            match attach(&name, program) {
+                Err(error) if optional => tracing::debug!(name, error = chain(&error), "not on this kernel"),
+                result => result.map_err(|source| CaptureError::Program { name, source })?,
+            }
+        }
+        Ok(Self { ring, processes, sockets, counts, told: [0; 4], _ebpf: ebpf })
+    }
+
+    /// Observes a process from now on.
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn select(&mut self, pid: Pid) -> Result<(), MapError> {
+        self.processes.insert(pid, selection::SELECTED, 0)
+    }
+
+    /// Never observes a process.
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn exclude(&mut self, pid: Pid) -> Result<(), MapError> {
+        self.processes.insert(pid, selection::EXCLUDED, 0)
+    }
+
+    /// Stops following a socket. A socket that is gone is no error.
+    pub fn ignore(&mut self, socket: SocketId) {
+        self.give_verdict(socket, verdict::IGNORE);
+    }
+
+    /// Follows a socket with the SQL budget.
+    pub fn follow_sql(&mut self, socket: SocketId) {
+        self.give_verdict(socket, verdict::SQL);
+    }
+
+    fn give_verdict(&mut self, socket: SocketId, verdict: u32) {
+        // Counts that the kernel changed between the two calls are lost; for a TCP socket none matter.
+        const BPF_EXIST: u64 = 2;
+        if let Ok(mut state) = self.sockets.get(&socket, 0) {
+            state.verdict = verdict;
+            let _ = self.sockets.insert(socket, state, BPF_EXIST);
+        }
+    }
+
+    /// The next event that waits in the ring buffer.
+    pub fn next(&mut self) -> Option<record::Record> {
+        while let Some(item) = self.ring.next() {
+            match record::parse(&item) {
+                Some(record) => return Some(record),
+                None => tracing::warn!(bytes = item.len(), "an event of unknown shape was left out"),
+            }
+        }
+        None
+    }
+
+    /// What was lost in the kernel since the last call.
+    pub fn losses(&mut self, time: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        for ((counter, loss), told) in COUNTERS.iter().zip(&mut self.told) {
+            let Ok(values) = self.counts.get(&(*counter as u32), 0) else { continue };
+            let total: u64 = values.iter().sum();
+            let count = total.saturating_sub(*told);
+            if count > 0 {
+                *told = total;
+                events.push(Event::Lost { time, cause: loss.name().to_owned(), count });
+            }
+        }
+        events
+    }
+}
+
+impl AsRawFd for Capture {
+    /// Readable when much is waiting (see [`WAKE_PART`]).
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// Loads one program and attaches it to the hook that its name says.
+fn attach(name: &str, program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::TracePoint(program) => load_tracepoint(name, program),
+        Program::RawTracePoint(program) => load_raw(name, program),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+fn load_tracepoint(name: &str, program: &mut TracePoint) -> Result<(), ProgramError> {
+    program.load()?;
+    program.attach("syscalls", name).map(drop)
+}
+
+fn load_raw(name: &str, program: &mut RawTracePoint) -> Result<(), ProgramError> {
+    program.load()?;
+    program.attach(name).map(drop)
+}

@@ -1,0 +1,176 @@
+//! Ring buffer records as values. The kernel writes them, but they are read as bytes of unknown shape all the same.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bytes::Bytes;
+use syspan_abi::{Kind, MAX_PATH, direction, end, origin};
+
+use crate::event::{Address, Data, Direction, End, Event, Origin, Pid, Socket, Task, Time};
+
+const AF_UNIX: u32 = 1;
+const AF_INET: u32 = 2;
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// An event for the engine.
+    Event(Event),
+    /// A process executed another program.
+    Exec(Pid),
+    /// A process made a child, which is observed with it.
+    Fork {
+        /// The parent.
+        parent: Pid,
+        /// The child.
+        child: Pid,
+    },
+    /// A process ended.
+    Exit {
+        /// When.
+        time: Time,
+        /// Which.
+        pid: Pid,
+    },
+    /// A process listens.
+    Listen(Pid),
+    /// A process uses io_uring.
+    IoUring(Pid),
+}
+
+/// A cursor over a record's little pieces; every read is checked.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes(N)?.try_into().ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_ne_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_ne_bytes)
+    }
+}
+
+/// Reads one record; `None` if it is none of ours.
+#[must_use]
+pub fn parse(bytes: &[u8]) -> Option<Record> {
+    let mut reader = Reader(bytes);
+    let kind = reader.u32()?;
+    let task = Task { pid: reader.u32()?, tid: reader.u32()?, turn: reader.u32()? };
+    let time = reader.u64()?;
+    let socket = reader.u64()?;
+    Some(match kind {
+        k if k == Kind::Data as u32 => {
+            let length = reader.u64()?;
+            let position = reader.u32()?;
+            let direction = match reader.u32()? {
+                direction::READ => Direction::Read,
+                direction::WRITE => Direction::Write,
+                _ => return None,
+            };
+            let head = reader.u32()? as usize;
+            let tail = reader.u32()? as usize;
+            let head = Bytes::copy_from_slice(reader.bytes(head)?);
+            let tail = Bytes::copy_from_slice(reader.bytes(tail)?);
+            Record::Event(Event::Data(Data { socket, task, direction, time, position, length, head, tail }))
+        }
+        k if k == Kind::Socket as u32 => Record::Event(Event::Socket(parse_socket(&mut reader, socket, time, task)?)),
+        k if k == Kind::End as u32 => {
+            let end = match reader.u32()? {
+                end::CLOSED => End::Closed,
+                end::SHUT_WRITE => End::ShutWrite,
+                end::PEER_CLOSED => End::PeerClosed,
+                end::RESET => End::Reset,
+                end::TIMED_OUT => End::TimedOut,
+                _ => return None,
+            };
+            Record::Event(Event::End { socket, task, time, end })
+        }
+        k if k == Kind::Exec as u32 => Record::Exec(task.pid),
+        k if k == Kind::Fork as u32 => Record::Fork { parent: task.pid, child: reader.u32()? },
+        k if k == Kind::Exit as u32 => Record::Exit { time, pid: task.pid },
+        k if k == Kind::Listen as u32 => Record::Listen(task.pid),
+        k if k == Kind::IoUring as u32 => Record::IoUring(task.pid),
+        _ => return None,
+    })
+}
+
+fn parse_socket(reader: &mut Reader<'_>, id: u64, time: Time, task: Task) -> Option<Socket> {
+    let origin = match reader.u32()? {
+        origin::CONNECTED => Origin::Connected,
+        origin::ACCEPTED => Origin::Accepted,
+        _ => Origin::Unknown,
+    };
+    let family = reader.u32()?;
+    let local_port = u16::try_from(reader.u32()?).ok()?;
+    let peer_port = u16::try_from(reader.u32()?).ok()?;
+    let local: [u8; 16] = reader.array()?;
+    let peer: [u8; 16] = reader.array()?;
+    let netns = reader.u32()?;
+    let path_length = reader.u32()? as usize;
+    let path: [u8; MAX_PATH] = reader.array()?;
+    let of_peer = reader.u32()? != 0;
+    let (local, peer) = if family == AF_UNIX {
+        let path = path.get(..path_length).and_then(display_path);
+        let (own, theirs) = if of_peer { (None, path) } else { (path, None) };
+        (Address::Unix(number(&local), own), Address::Unix(number(&peer), theirs))
+    } else {
+        (Address::Inet(ip(family, &local), local_port), Address::Inet(ip(family, &peer), peer_port))
+    };
+    Some(Socket { id, time, task, local, peer, netns, origin })
+}
+
+/// A Unix socket's path for showing: abstract names (which begin with NUL) with an `@`, up to the first NUL otherwise.
+fn display_path(path: &[u8]) -> Option<String> {
+    let (prefix, name) = match path.split_first()? {
+        (0, name) => ("@", name),
+        _ => ("", path.split(|&byte| byte == 0).next()?),
+    };
+    if name.is_empty() { None } else { Some(format!("{prefix}{}", String::from_utf8_lossy(name))) }
+}
+
+fn number(address: &[u8; 16]) -> u64 {
+    address.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+}
+
+fn ip(family: u32, address: &[u8; 16]) -> IpAddr {
+    if family == AF_INET {
+        let [a, b, c, d, ..] = *address;
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(*address)).to_canonical()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_as_ss_shows_them() {
+        assert_eq!(display_path(b"/run/postgresql/.s.PGSQL.5432\0\0"), Some("/run/postgresql/.s.PGSQL.5432".into()));
+        assert_eq!(display_path(b"\0dbus"), Some("@dbus".into()));
+        assert_eq!(display_path(b""), None);
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_is_none() {
+        let mut bytes = vec![0u8; 56];
+        bytes[0] = Kind::Data as u8;
+        assert!(matches!(parse(&bytes), Some(Record::Event(Event::Data(_)))));
+        for n in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..n]), None);
+        }
+        bytes[48] = 1; // a head of one byte that is not there
+        assert_eq!(parse(&bytes), None);
+    }
+}

@@ -1,0 +1,302 @@
+//! One socket: its protocol is recognised, then both directions are fed to the protocol's parser.
+
+use crate::{
+    event::{Address, Data, Direction, End, Origin, Socket, Time},
+    protocols::{self, Guess, Hint, Options, PROTOCOLS, Protocol, Registration, Role, Signal, Signals},
+    streams::{
+        Loss,
+        flow::{Flow, Piece},
+    },
+};
+
+/// Beginnings of messages that are tried before a socket is given up, when its first bytes were seen: one for each side.
+const ATTEMPTS_FROM_START: u8 = 2;
+
+/// The same for a connection older than the agent: several messages may be under way, and a budget may have cut them.
+const ATTEMPTS_MIDWAY: u8 = 16;
+
+/// Bytes that a recogniser may ask for before it is told no.
+const RECOGNISE_LIMIT: usize = 512;
+
+/// A TLS record's first bytes: handshake (22), version 3.x (RFC 8446 §5.1).
+const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
+
+/// A followed socket.
+pub struct Connection {
+    /// What the kernel told of it.
+    pub socket: Socket,
+    flows: [Flow; 2],
+    last: Option<Direction>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Not recognised yet.
+    Sniffing {
+        /// Beginnings that no protocol wanted.
+        attempts: u8,
+    },
+    /// Fed to a parser.
+    Parsing {
+        /// The parser.
+        protocol: Box<dyn Protocol>,
+        /// Which protocol.
+        name: &'static str,
+        /// The observed process's role.
+        local: Role,
+        /// How often an end was told, by role.
+        ended: [bool; 2],
+    },
+    /// Given up.
+    Over,
+}
+
+impl Connection {
+    /// A socket of which no byte was seen yet.
+    #[must_use]
+    pub fn new(socket: Socket) -> Self {
+        Self { socket, flows: [Flow::default(), Flow::default()], last: None, stage: Stage::Sniffing { attempts: 0 } }
+    }
+
+    /// The protocol's name, once it is known.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&'static str> {
+        match &self.stage {
+            Stage::Parsing { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The observed process's role, once it is known.
+    #[must_use]
+    pub fn local_role(&self) -> Option<Role> {
+        match self.stage {
+            Stage::Parsing { local, .. } => Some(local),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing more can come of it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Bytes held in memory.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.flows.iter().map(Flow::held).sum()
+    }
+
+    /// Gives the connection up and frees what it holds.
+    pub fn give_up(&mut self) {
+        self.flows = [Flow::default(), Flow::default()];
+        self.stage = Stage::Over;
+    }
+
+    /// Bytes were moved.
+    pub fn data(&mut self, data: &Data, options: &Options, signals: &mut Signals) {
+        if self.is_over() {
+            return;
+        }
+        let direction = data.direction;
+        let turned = self.last != Some(direction);
+        self.last = Some(direction);
+        let (missing, seen) = self.flow(direction).advance(data.position, data.length);
+        if missing > 0 {
+            self.miss(direction, u64::from(missing), data.time, signals);
+        }
+        let (head, middle, tail) = unseen(data, seen);
+        self.bytes(direction, Piece { bytes: head, time: data.time, turned: turned && missing == 0 }, options, signals);
+        if middle > 0 {
+            self.miss(direction, middle, data.time, signals);
+        }
+        self.bytes(direction, Piece { bytes: tail, time: data.time, turned: false }, options, signals);
+        self.settle(signals);
+    }
+
+    /// A direction, or both, ended.
+    pub fn end(&mut self, end: End, time: Time, signals: &mut Signals) {
+        let Stage::Parsing { protocol, local, ended, .. } = &mut self.stage else {
+            if matches!(end, End::Closed | End::Reset | End::TimedOut) {
+                self.give_up();
+            }
+            return;
+        };
+        let (local, peer) = (*local, other(*local));
+        let roles: &[Role] = match end {
+            End::Closed | End::Reset | End::TimedOut => &[local, peer],
+            End::ShutWrite => &[local],
+            End::PeerClosed => &[peer],
+        };
+        for &role in roles {
+            let Some(told) = ended.get_mut(usize::from(role == Role::Server)) else { continue };
+            // A direction that has ended does not end again, unless now both do.
+            if !std::mem::replace(told, true) || roles.len() == 2 {
+                protocol.end(role, end, time, signals);
+            }
+        }
+        if roles.len() == 2 {
+            self.give_up();
+        } else {
+            self.settle(signals);
+        }
+    }
+
+    fn flow(&mut self, direction: Direction) -> &mut Flow {
+        let [read, write] = &mut self.flows;
+        match direction {
+            Direction::Read => read,
+            Direction::Write => write,
+        }
+    }
+
+    fn bytes(&mut self, direction: Direction, piece: Piece<'_>, options: &Options, signals: &mut Signals) {
+        if piece.bytes.is_empty() {
+            return;
+        }
+        let [read, write] = &mut self.flows;
+        let flow = match direction {
+            Direction::Read => read,
+            Direction::Write => write,
+        };
+        match &mut self.stage {
+            Stage::Parsing { protocol, local, .. } => {
+                flow.offer(protocol.as_mut(), sender(*local, direction), piece, signals);
+            }
+            Stage::Sniffing { .. } => {
+                flow.hold(piece);
+                self.sniff(direction, piece.time, options, signals);
+            }
+            Stage::Over => {}
+        }
+    }
+
+    fn miss(&mut self, direction: Direction, missing: u64, time: Time, signals: &mut Signals) {
+        let [read, write] = &mut self.flows;
+        let flow = match direction {
+            Direction::Read => read,
+            Direction::Write => write,
+        };
+        match &mut self.stage {
+            Stage::Parsing { protocol, local, .. } => {
+                if flow.miss(protocol.as_mut(), sender(*local, direction), missing, time, signals) {
+                    signals.push(Signal::Lost(Loss::Gap));
+                }
+            }
+            Stage::Sniffing { .. } => flow.drop_held(),
+            Stage::Over => {}
+        }
+    }
+
+    /// Tries to recognise the protocol by the bytes held of a direction.
+    fn sniff(&mut self, direction: Direction, time: Time, options: &Options, signals: &mut Signals) {
+        let from_start = self.socket.origin != Origin::Unknown;
+        let hint = Hint { port: self.service_port(), from_start };
+        let (held, turned) = self.flow(direction).beginning();
+        let mut too_short = false;
+        let mut found: Option<(&Registration, Role)> = None;
+        if turned {
+            for registration in PROTOCOLS {
+                match (registration.detect)(held, hint) {
+                    Guess::Client => found = Some((registration, Role::Client)),
+                    Guess::Server => found = Some((registration, Role::Server)),
+                    Guess::TooShort => too_short |= held.len() < RECOGNISE_LIMIT,
+                    Guess::No => {}
+                }
+                if found.is_some() {
+                    break;
+                }
+            }
+        }
+        if found.is_none() && held.starts_with(&TLS_HANDSHAKE) && turned {
+            signals.push(Signal::Abandon(Loss::Tls));
+            return;
+        }
+        let Some((registration, from)) = found else {
+            if !too_short {
+                self.flow(direction).drop_held();
+                self.refuse(from_start, turned, signals);
+            }
+            return;
+        };
+        let local_role = if direction == Direction::Write { from } else { other(from) };
+        let context = protocols::Connection {
+            local_role,
+            local: self.socket.local.clone(),
+            peer: self.socket.peer.clone(),
+            from_start,
+        };
+        let mut protocol = (registration.start)(context, options);
+        let [read, write] = &mut self.flows;
+        let flow = match direction {
+            Direction::Read => read,
+            Direction::Write => write,
+        };
+        flow.offer(protocol.as_mut(), from, Piece { bytes: &[], time, turned: false }, signals);
+        self.stage = Stage::Parsing { protocol, name: registration.name, local: local_role, ended: [false; 2] };
+    }
+
+    /// Nobody wanted the beginning of a message.
+    fn refuse(&mut self, from_start: bool, turned: bool, signals: &mut Signals) {
+        let limit = if from_start { ATTEMPTS_FROM_START } else { ATTEMPTS_MIDWAY };
+        if let Stage::Sniffing { attempts } = &mut self.stage
+            && (turned || !from_start)
+        {
+            *attempts += 1;
+            if *attempts >= limit {
+                signals.push(Signal::Abandon(Loss::UnknownProtocol));
+            }
+        }
+    }
+
+    /// The listening side's port as far as it is known.
+    fn service_port(&self) -> u16 {
+        match (&self.socket.local, &self.socket.peer) {
+            (Address::Inet(_, local), Address::Inet(_, peer)) => match self.socket.origin {
+                Origin::Connected => *peer,
+                Origin::Accepted => *local,
+                Origin::Unknown => *local.min(peer),
+            },
+            _ => 0,
+        }
+    }
+
+    /// Acts on a parser's wish to stop.
+    fn settle(&mut self, signals: &Signals) {
+        if signals.iter().any(|signal| matches!(signal, Signal::Abandon(_) | Signal::Switched)) {
+            self.give_up();
+        }
+    }
+}
+
+/// The parts of captured bytes that were not seen before, `seen` bytes from the start having been: head, missing, tail.
+fn unseen(data: &Data, seen: u64) -> (&[u8], u64, &[u8]) {
+    let head = data.head.len() as u64;
+    let tail = data.tail.len() as u64;
+    let middle = data.length.saturating_sub(head + tail);
+    let from = |bytes: &'_ bytes::Bytes, n: u64| usize::try_from(n).map_or(bytes.len(), |n| n.min(bytes.len()));
+    let head_cut = from(&data.head, seen);
+    let middle_cut = seen.saturating_sub(head).min(middle);
+    let tail_cut = from(&data.tail, seen.saturating_sub(head + middle));
+    (
+        data.head.get(head_cut..).unwrap_or_default(),
+        middle - middle_cut,
+        data.tail.get(tail_cut..).unwrap_or_default(),
+    )
+}
+
+fn other(role: Role) -> Role {
+    match role {
+        Role::Client => Role::Server,
+        Role::Server => Role::Client,
+    }
+}
+
+/// Who sent the bytes that the observed process read or wrote.
+fn sender(local: Role, direction: Direction) -> Role {
+    match direction {
+        Direction::Write => local,
+        Direction::Read => other(local),
+    }
+}
