@@ -1,3 +1,4 @@
 //! Exchanges become spans: named, timed, with the right parent.
 
+pub mod context;
 pub mod span;
