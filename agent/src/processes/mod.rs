@@ -1,4 +1,19 @@
 //! Which processes are observed, and who they are.
+//!
+//! [`selector`] decides which, [`identity`] says who (with [`name`] for the service's name), [`table`] remembers it
+//! while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`]).
+
+pub mod attributes;
+pub mod cgroup;
+#[cfg(test)]
+mod fake;
+pub mod identity;
+pub mod name;
+pub mod proc;
+pub mod runtime;
+pub mod script;
+pub mod selector;
+pub mod table;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,0 +1,320 @@
+//! Who a process is: the OpenTelemetry Resource of its spans.
+//!
+//! Arguments are never exported, they may hold secrets; of the command only the program's own name is.
+
+use std::{collections::BTreeMap, path::Path, path::PathBuf};
+
+use uuid::Uuid;
+
+use super::{
+    Process,
+    attributes::resource_attributes,
+    cgroup::Cgroup,
+    name::{Facts, Name, NameSource},
+    proc::{Proc, Stat},
+    runtime::{Executable, Executables},
+    script::Interpreter,
+};
+use crate::event::Pid;
+
+/// The namespace of instance ids that OpenTelemetry's conventions give for UUID version 5.
+const INSTANCE_NAMESPACE: Uuid = Uuid::from_u128(0x4d63009a_8d0f_11ee_aad7_4c796ed8e320);
+/// `/proc/self/ns/uts` of the first UTS namespace has this fixed inode number (`PROC_UTS_INIT_INO`).
+const HOST_UTS_NAMESPACE: &str = "uts:[4026531838]";
+/// How many ancestors a worker's name is looked for in.
+const MAX_ANCESTORS: usize = 3;
+/// How long an attribute's value may be, in characters: more is no name but an attempt to fill memory.
+const MAX_VALUE: usize = 1024;
+/// Attributes that say what was observed, where it was, and are not the process's to choose.
+const OBSERVED: [&str; 4] = ["process.", "telemetry.", "os.", "container."];
+
+/// The machine, as every Resource names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// `/etc/machine-id`.
+    pub id: Option<String>,
+    /// The host's name.
+    pub name: String,
+    /// The boot's random id, which tells the process ids of two boots apart.
+    boot: String,
+}
+
+impl Host {
+    /// Reads them. From a container they are those of process 1, which is the host's where its pid namespace is shared.
+    #[must_use]
+    pub fn read(proc: &Proc) -> Self {
+        let line = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let of_init = |path: &str| line(proc.file_of(1, Path::new(path)));
+        let own_name = || line(proc.system_text("sys/kernel/hostname"));
+        let on_host = proc.system_link("self/ns/uts").is_none_or(|link| link.as_os_str() == HOST_UTS_NAMESPACE);
+        let name = if on_host { own_name() } else { of_init("/etc/hostname").or_else(own_name) };
+        Self {
+            id: of_init("/etc/machine-id"),
+            name: name.unwrap_or_default(),
+            boot: line(proc.system_text("sys/kernel/random/boot_id")).unwrap_or_default(),
+        }
+    }
+}
+
+/// A process and why it is called what it is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The process with its Resource.
+    pub process: Process,
+    /// Where its service's name comes from.
+    pub source: NameSource,
+    /// Its executable.
+    pub exe: Option<PathBuf>,
+}
+
+/// Reads identities.
+#[derive(Debug)]
+pub struct Identifier {
+    proc: Proc,
+    host: Host,
+    executables: Executables,
+}
+
+impl Identifier {
+    /// Reads them from this proc file system.
+    #[must_use]
+    pub fn new(proc: Proc) -> Self {
+        let host = Host::read(&proc);
+        Self { proc, host, executables: Executables::default() }
+    }
+
+    /// The proc file system.
+    #[must_use]
+    pub fn proc(&self) -> &Proc {
+        &self.proc
+    }
+
+    /// Who a process is; `None` once it has ended. This reads files of the process's own choice, and may wait for them:
+    /// not for a thread that must not wait.
+    pub fn identify(&mut self, pid: Pid) -> Option<Identity> {
+        let stat = self.proc.stat(pid)?;
+        let facts = self.facts(pid);
+        let name = self.name(pid, &facts, &stat);
+        let executable = self.executables.inspect(&self.proc.exe_file(pid));
+        let runtime = executable.runtime;
+        let mut resource = Resource::default();
+        resource.add("service.name", &name.text);
+        self.describe_process(&mut resource, &facts, executable);
+        if let Some(owner) = self.owner(pid) {
+            resource.add("process.owner", &owner);
+        }
+        self.describe_surroundings(&mut resource, &facts);
+        for (key, value) in &facts.attributes {
+            let observed = OBSERVED.iter().any(|prefix| key.starts_with(prefix)) && resource.0.contains_key(key);
+            if key != "service.name" && !observed {
+                resource.add(key, value);
+            }
+        }
+        let given_instance = resource.0.remove("service.instance.id");
+        let mut process = Process { pid, started: stat.started, runtime, resource: resource.0.into_iter().collect() };
+        self.distinguish(&mut process, &stat);
+        if let Some(instance) = given_instance {
+            set(&mut process.resource, "service.instance.id", instance);
+        }
+        Some(Identity { process, source: name.source, exe: facts.exe })
+    }
+
+    /// A copy of its parent that runs the same program: everything is the parent's but what tells the two apart.
+    /// `None` once it has ended.
+    #[must_use]
+    pub fn inherit(&self, parent: &Process, child: Pid) -> Option<Process> {
+        let stat = self.proc.stat(child)?;
+        let mut process = Process { pid: child, started: stat.started, ..parent.clone() };
+        self.distinguish(&mut process, &stat);
+        Some(process)
+    }
+
+    /// Sets what is different for every process.
+    fn distinguish(&self, process: &mut Process, stat: &Stat) {
+        let host = self.host.id.as_deref().unwrap_or_default();
+        // Ticks since boot, not the wall clock's time: the id must stay the same when the clock is set.
+        let unique = format!("{host}/{}/{}/{}", self.host.boot, process.pid, stat.started_ticks);
+        let instance = Uuid::new_v5(&INSTANCE_NAMESPACE, unique.as_bytes());
+        set(&mut process.resource, "service.instance.id", instance.to_string());
+        set(&mut process.resource, "process.pid", process.pid.to_string());
+        set(&mut process.resource, "process.parent_pid", stat.parent.to_string());
+        set(&mut process.resource, "process.creation.time", rfc3339(process.started));
+    }
+
+    fn facts(&self, pid: Pid) -> Facts {
+        let environment = self.proc.environment(pid).unwrap_or_default();
+        let mut facts = Facts {
+            exe: self.proc.exe(pid),
+            comm: self.proc.comm(pid).unwrap_or_default(),
+            arguments: self.proc.arguments(pid).unwrap_or_default(),
+            cwd: self.proc.cwd(pid),
+            cgroup: self.proc.cgroup(pid).as_deref().map(Cgroup::parse).unwrap_or_default(),
+            host_name: self.host.name.clone(),
+            environment,
+            attributes: Vec::new(),
+        };
+        facts.attributes = facts.variable("OTEL_RESOURCE_ATTRIBUTES").and_then(resource_attributes).unwrap_or_default();
+        facts
+    }
+
+    /// The process's name, or, if it is only known as an interpreter, that of the process of the same executable that
+    /// started it: Python's `multiprocessing` and servers with workers start themselves with code in a string.
+    fn name(&self, pid: Pid, facts: &Facts, stat: &Stat) -> Name {
+        let name = |pid: Pid, facts: &Facts| {
+            let package = |folder: &Path| {
+                let text = self.proc.file_of(pid, &folder.join("package.json"))?;
+                let json: serde_json::Value = serde_json::from_str(&text).ok()?;
+                json.get("name")?.as_str().map(|name| super::proc::shown(name.as_bytes()))
+            };
+            facts.name(package)
+        };
+        let own = name(pid, facts);
+        let mut parent = stat.parent;
+        for _ in 0..MAX_ANCESTORS {
+            if own.source != NameSource::Unknown
+                || parent <= 1
+                || facts.exe.is_none()
+                || self.proc.exe(parent) != facts.exe
+            {
+                break;
+            }
+            let of_parent = name(parent, &self.facts(parent));
+            if of_parent.source != NameSource::Unknown {
+                return Name { source: NameSource::Parent, ..of_parent };
+            }
+            let Some(stat) = self.proc.stat(parent) else { break };
+            parent = stat.parent;
+        }
+        own
+    }
+
+    fn describe_process(&self, resource: &mut Resource, facts: &Facts, executable: Executable) {
+        let exe = facts.exe_name();
+        if let (Some(name), Some(path)) = (exe, &facts.exe) {
+            resource.add("process.executable.name", name);
+            resource.add("process.executable.path", &path.to_string_lossy());
+        }
+        if let Some(command) = command(facts) {
+            resource.add("process.command", command);
+        }
+        let interpreter = exe.and_then(Interpreter::of);
+        let language = match (executable.runtime, interpreter) {
+            (super::Runtime::Go, _) => {
+                resource.add("process.runtime.name", "go");
+                if let Some(version) = &executable.go_version {
+                    resource.add("process.runtime.version", version);
+                }
+                "go"
+            }
+            (_, Some(interpreter)) => {
+                if let Some(version) =
+                    exe.and_then(|exe| exe.strip_prefix("python")).filter(|version| version.contains('.'))
+                {
+                    resource.add("process.runtime.name", "cpython");
+                    resource.add("process.runtime.version", version);
+                }
+                interpreter.language().unwrap_or("rust")
+            }
+            // What a compiled program was written in cannot be told: then it is the language of the instrumentation.
+            _ => "rust",
+        };
+        resource.add("telemetry.sdk.language", language);
+    }
+
+    fn describe_surroundings(&self, resource: &mut Resource, facts: &Facts) {
+        if let Some(container) = &facts.cgroup.container {
+            resource.add("container.id", &container.id);
+            if let Some(runtime) = container.runtime {
+                resource.add("container.runtime.name", runtime);
+            }
+        }
+        if let Some(uid) = &facts.cgroup.pod_uid {
+            resource.add("k8s.pod.uid", uid);
+        }
+        if let Some(pod) = facts.pod_name() {
+            resource.add("k8s.pod.name", pod);
+        }
+        resource.add("host.name", &self.host.name);
+        resource.add("host.id", self.host.id.as_deref().unwrap_or_default());
+        resource.add("host.arch", architecture());
+        resource.add("os.type", "linux");
+        for prefix in ["telemetry.sdk", "telemetry.distro"] {
+            resource.add(&format!("{prefix}.name"), "syspan");
+            resource.add(&format!("{prefix}.version"), env!("CARGO_PKG_VERSION"));
+        }
+    }
+
+    /// The name of the process's user, by the users that it sees itself.
+    fn owner(&self, pid: Pid) -> Option<String> {
+        let user = self.proc.user(pid)?.to_string();
+        let users = self.proc.file_of(pid, Path::new("/etc/passwd"))?;
+        let name = users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)? == user).then_some(name)
+        })?;
+        Some(super::proc::shown(name.as_bytes()))
+    }
+}
+
+/// Attributes by their keys; empty values are left out, long ones cut.
+#[derive(Default)]
+struct Resource(BTreeMap<String, String>);
+
+impl Resource {
+    fn add(&mut self, key: &str, value: &str) {
+        if !value.is_empty() {
+            self.0.insert(key.to_owned(), value.chars().take(MAX_VALUE).collect());
+        }
+    }
+}
+
+/// Sets an attribute where the list is sorted by key.
+fn set(resource: &mut Vec<(String, String)>, key: &str, value: String) {
+    match resource.binary_search_by(|(k, _)| k.as_str().cmp(key)) {
+        Ok(at) => {
+            if let Some(entry) = resource.get_mut(at) {
+                entry.1 = value;
+            }
+        }
+        Err(at) => resource.insert(at, (key.to_owned(), value)),
+    }
+}
+
+/// What the program was called as. A title that was written over the arguments is not a command: only its first word is
+/// kept, as in `nginx: worker process`.
+fn command(facts: &Facts) -> Option<&str> {
+    let first = facts.arguments.first()?;
+    let is_exe = facts.exe.as_deref().is_some_and(|exe| exe == Path::new(first));
+    if is_exe { Some(first) } else { first.split(' ').next().map(|word| word.trim_end_matches(':')) }
+}
+
+/// `host.arch` by the values of the conventions.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// A time in ns since the Unix epoch as RFC 3339 in UTC, to the millisecond.
+fn rfc3339(time: u64) -> String {
+    let (seconds, milliseconds) = (time / 1_000_000_000, time / 1_000_000 % 1000);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    // Days to a date in the proleptic Gregorian calendar: years begin in March, so that the leap day is the last one, and
+    // 400 of them have 146 097 days.
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+}
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;
