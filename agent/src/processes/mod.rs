@@ -47,6 +47,16 @@ pub enum Runtime {
 }
 
 impl Process {
+    /// A process of which nothing but its id is known.
+    #[must_use]
+    pub fn unknown(pid: Pid) -> Self {
+        let resource = vec![
+            ("process.pid".to_owned(), pid.to_string()),
+            ("service.name".to_owned(), "unknown_service".to_owned()),
+        ];
+        Self { pid, started: 0, runtime: Runtime::default(), resource }
+    }
+
     /// The value of a resource attribute.
     #[must_use]
     pub fn attribute(&self, key: &str) -> Option<&str> {

@@ -1,0 +1,225 @@
+//! For whom a thread is working: evidence `task`, by the guarded turn.
+//!
+//! A thread that serves one request at a time works for the request it has read until it has written the response. An
+//! event-loop thread works for whatever it read last (a request, or the response to a call made for a request), until it
+//! waits for events again; and what it writes then proves nothing while some other request of the process could be the
+//! one that writes (it is open, received, and neither has a call under way nor has begun to answer): a connection pool
+//! may have handed a connection to it. Without these guards the rule is wrong more often than right.
+
+use std::{collections::HashMap, num::NonZeroUsize};
+
+use lru::LruCache;
+
+use crate::{
+    event::{Pid, SocketId, Task},
+    traces::tracker::NodeId,
+};
+
+/// Threads remembered; the least recently active is forgotten and works for nobody then.
+const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// How the current work of a thread began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Began {
+    /// It read the request itself.
+    Request,
+    /// It read the response to a call that was made in an earlier turn, on this socket.
+    Response(SocketId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Work {
+    request: NodeId,
+    began: Began,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Thread {
+    turn: u32,
+    work: Option<Work>,
+    /// It has been seen to leave a request open and wait for others: it never serves one at a time.
+    event_loop: bool,
+}
+
+/// An open request, as far as the guards need it.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    pid: Pid,
+    /// Who read it.
+    reader: Task,
+    /// It is received completely.
+    received: bool,
+    /// A part of the response was written.
+    answering: bool,
+    /// Calls made for it that are not answered, connections being set up for it included.
+    calls: u32,
+}
+
+impl Request {
+    /// It could act at any moment, on its own account or because something that it waits for is handed to it.
+    fn could_act(&self) -> bool {
+        self.received && !self.answering && self.calls == 0
+    }
+}
+
+/// Requests of one process.
+#[derive(Debug, Default)]
+struct Process {
+    /// Requests that could act now.
+    could_act: u32,
+    open: u32,
+    /// A request had two calls under way at once: a call may be waiting in a pool while its request has another one under way.
+    fans_out: bool,
+    /// A response was written by another thread than the one that read the request: threads take up others' work.
+    hands_off: bool,
+}
+
+/// The threads and open requests of all processes.
+#[derive(Debug)]
+pub struct Tasks {
+    threads: LruCache<(Pid, u32), Thread>,
+    requests: HashMap<NodeId, Request>,
+    processes: HashMap<Pid, Process>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { threads: LruCache::new(THREAD_LIMIT), requests: HashMap::new(), processes: HashMap::new() }
+    }
+}
+
+impl Tasks {
+    /// A thread has read a request. `alone`: it read no other in the same call.
+    pub fn request_read(&mut self, task: Task, request: NodeId, alone: bool) {
+        let still_open = self.thread(task).work.is_some_and(|work| self.requests.contains_key(&work.request));
+        self.requests.insert(
+            request,
+            Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0 },
+        );
+        self.processes.entry(task.pid).or_default().open += 1;
+        let thread = self.thread(task);
+        thread.event_loop |= still_open;
+        thread.work = alone.then_some(Work { request, began: Began::Request });
+    }
+
+    /// A thread has read more of a request.
+    pub fn request_continued(&mut self, task: Task, request: NodeId) {
+        if self.requests.contains_key(&request) {
+            self.thread(task).work = Some(Work { request, began: Began::Request });
+        }
+    }
+
+    /// The request is received completely.
+    pub fn request_received(&mut self, request: NodeId) {
+        self.change(request, |request| request.received = true);
+    }
+
+    /// A part of the response was written.
+    pub fn answering(&mut self, task: Task, request: NodeId) {
+        let Some(reader) = self.requests.get(&request).map(|request| request.reader) else { return };
+        self.change(request, |request| request.answering = true);
+        if reader.tid == task.tid && reader.turn != task.turn {
+            self.thread(task).event_loop = true;
+        }
+        if reader.tid != task.tid
+            && let Some(process) = self.processes.get_mut(&task.pid)
+        {
+            process.hands_off = true;
+        }
+    }
+
+    /// The response was written, or the request is over otherwise: nobody works for it any more.
+    pub fn request_done(&mut self, request: NodeId) {
+        let Some(done) = self.requests.remove(&request) else { return };
+        if let Some(process) = self.processes.get_mut(&done.pid) {
+            process.could_act -= u32::from(done.could_act());
+            process.open -= 1;
+            if process.open == 0 && !process.fans_out && !process.hands_off {
+                self.processes.remove(&done.pid);
+            }
+        }
+    }
+
+    /// A call was made for a request, or a connection is being set up for it.
+    pub fn call_made(&mut self, request: NodeId) {
+        self.change(request, |request| request.calls += 1);
+        if let Some(Request { pid, calls: 2.., .. }) = self.requests.get(&request)
+            && let Some(process) = self.processes.get_mut(pid)
+        {
+            process.fans_out = true;
+        }
+    }
+
+    /// A call that was made for a request, or the set-up of its connection, is over.
+    pub fn call_done(&mut self, request: NodeId) {
+        self.change(request, |request| request.calls = request.calls.saturating_sub(1));
+    }
+
+    /// A thread has read (a part of) the response to a call, which `caller` wrote for `request` (unknown: `None`).
+    pub fn response_read(&mut self, task: Task, socket: SocketId, caller: Task, request: Option<NodeId>) {
+        if (caller.tid, caller.turn) == (task.tid, task.turn) {
+            return; // it waited for the response with nothing in between: still the same work
+        }
+        let request = request.filter(|request| self.requests.contains_key(request));
+        let thread = self.thread(task);
+        thread.event_loop |= caller.tid == task.tid;
+        thread.work = request.map(|request| Work { request, began: Began::Response(socket) });
+    }
+
+    /// A thread has read something that belongs to nobody that is known.
+    pub fn unknown_read(&mut self, task: Task) {
+        self.thread(task).work = None;
+    }
+
+    /// For which request the thread is working, if that is certain: the owner of what it now sends on `socket`.
+    pub fn working_for(&mut self, task: Task, socket: SocketId) -> Option<NodeId> {
+        let thread = *self.thread(task);
+        let work = thread.work?;
+        let request = self.requests.get(&work.request)?;
+        let process = self.processes.get(&task.pid)?;
+        if request.pid != task.pid {
+            return None;
+        }
+        let looping = thread.event_loop || process.hands_off || work.began != Began::Request;
+        if looping {
+            let others = process.could_act - u32::from(request.could_act());
+            if others > 0 {
+                return None;
+            }
+            // A pool hands the connection that has just become free to a call that waited for it.
+            if process.fans_out && work.began == Began::Response(socket) {
+                return None;
+            }
+        }
+        Some(work.request)
+    }
+
+    /// A process ended: its threads are gone.
+    pub fn exited(&mut self, pid: Pid) {
+        self.processes.remove(&pid);
+        self.requests.retain(|_, request| request.pid != pid);
+    }
+
+    /// The thread, in the turn it is in now.
+    fn thread(&mut self, task: Task) -> &mut Thread {
+        let thread = self.threads.get_or_insert_mut((task.pid, task.tid), Thread::default);
+        if thread.turn != task.turn {
+            thread.turn = task.turn;
+            // A request left open over a wait for several files: not served alone. It may be over by now; the guards then cost
+            // nothing.
+            thread.event_loop |= thread.work.is_some_and(|work| self.requests.contains_key(&work.request));
+            thread.work = None;
+        }
+        thread
+    }
+
+    fn change(&mut self, request: NodeId, change: impl FnOnce(&mut Request)) {
+        let Some(request) = self.requests.get_mut(&request) else { return };
+        let before = request.could_act();
+        change(request);
+        let after = request.could_act();
+        if let Some(process) = self.processes.get_mut(&request.pid) {
+            process.could_act = process.could_act + u32::from(after) - u32::from(before);
+        }
+    }
+}
