@@ -209,4 +209,3 @@ mod base64_bytes {
         STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
     }
 }
-

@@ -44,4 +44,3 @@ impl Process {
         self.attribute("service.name").unwrap_or("unknown_service")
     }
 }
-
