@@ -10,6 +10,8 @@ mod proto;
 mod report;
 #[cfg(test)]
 mod samples;
+pub mod text;
+pub mod tree;
 
 pub use otlp::{ConfigError, ExportError, Exporter, OtlpConfig, Protocol, Unreachable, probe};
 pub use report::{ExportReport, summary};
