@@ -4,6 +4,7 @@
 
 mod grpc;
 mod http;
+mod tls;
 
 use std::time::{Duration, Instant};
 
