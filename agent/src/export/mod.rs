@@ -1,1 +1,17 @@
-//! Spans leave the process: OTLP, terminal, OTLP JSON lines.
+//! Spans leave the process: to a collector by OTLP ([`Exporter`]), or as text to a terminal or file.
+//!
+//! [`Exporter`] runs on its own and never makes the pipeline wait. The three printers are plain functions of spans: [`json::write`],
+//! [`text::write`] and, with a memory of unfinished traces, [`tree::Tree`].
+
+pub mod json;
+mod otlp;
+mod plain;
+mod proto;
+mod report;
+#[cfg(test)]
+mod samples;
+pub mod text;
+pub mod tree;
+
+pub use otlp::{ConfigError, ExportError, Exporter, OtlpConfig, Protocol, Unreachable, probe};
+pub use report::{ExportReport, summary};
