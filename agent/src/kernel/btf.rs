@@ -225,7 +225,7 @@ impl<'a> Btf<'a> {
             bits = bits.checked_add(member.bits).ok_or(BtfError::Malformed("offset too large"))?;
             number = member.kind;
         }
-        if bits % 8 == 0 { Ok(bits / 8) } else { Err(no_member()) }
+        if bits.is_multiple_of(8) { Ok(bits / 8) } else { Err(no_member()) }
     }
 
     /// Size in bytes of a named structure or union.
