@@ -10,7 +10,7 @@ use crate::{
     protocols::{ExchangeId, Options, Role, Signal, Signals},
     streams::{Connection, Loss, Losses, order::Order},
     traces::{
-        span::Span,
+        span::{Evidence, Span},
         tracker::{NodeId, Request, Tracker},
     },
 };
@@ -93,8 +93,9 @@ impl Setup {
 
 impl Engine {
     /// An engine that has seen nothing. Until [`Event::Start`], times are taken as Unix times and ids come from a zero seed.
+    /// Evidence weaker than `weakest` makes no parent.
     #[must_use]
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: Options, weakest: Evidence) -> Self {
         Self {
             order: Order::default(),
             connections: LruCache::new(SOCKET_LIMIT),
@@ -103,7 +104,7 @@ impl Engine {
             traces: Traces {
                 options,
                 processes: HashMap::new(),
-                tracker: Tracker::new([0; 32], 0),
+                tracker: Tracker::new([0; 32], 0, weakest),
                 losses: Losses::default(),
             },
         }
@@ -143,7 +144,7 @@ impl Engine {
     fn act(&mut self, event: Event, output: &mut Output) {
         match event {
             Event::Start { wall_offset, seed, version: _ } => {
-                self.traces.tracker = Tracker::new(seed_bytes(&seed), wall_offset);
+                self.traces.tracker = Tracker::new(seed_bytes(&seed), wall_offset, self.traces.tracker.weakest());
             }
             Event::Process(process) => {
                 if self.traces.processes.len() < PROCESS_LIMIT || self.traces.processes.contains_key(&process.pid) {
@@ -352,7 +353,7 @@ impl Traces {
 
     /// Who the process is; a stranger (its event was lost, or a recording leaves it out) has only its number.
     fn process(&self, pid: Pid) -> Arc<Process> {
-        self.processes.get(&pid).map_or_else(|| Arc::new(Process::unknown(pid)), Arc::clone)
+        self.processes.get(&pid).map_or_else(|| Arc::new(Process::unknown(pid, None)), Arc::clone)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     bindings::BPF_ANY,
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated},
+    helpers::{bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel, generated},
 };
 use syspan_abi::{Counter, MAX_PATH, SocketEvent, SocketState, origin, verdict};
 
@@ -156,6 +156,7 @@ fn describe(event: &mut SocketEvent, sk: u64, family: u16) {
     event.path_length = 0;
     event.path_of_peer = 0;
     event.path = [0; MAX_PATH];
+    event.comm = bpf_get_current_comm().unwrap_or_default();
     let net: u64 = kernel(sk, config!(offsets.sk_net));
     event.netns = kernel(net, config!(offsets.net_inum));
     if family == AF_UNIX {

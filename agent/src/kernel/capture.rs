@@ -2,7 +2,7 @@
 //! however that ends: nothing is pinned.
 
 use std::{
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
 
@@ -160,12 +160,17 @@ impl Capture {
         self.processes.insert(pid, selection::SELECTED, 0)
     }
 
-    /// Never observes a process.
+    /// Observes the agent's own children from now on, and theirs (`syspan exec`).
     ///
     /// # Errors
     /// The table is full.
-    pub fn exclude(&mut self, pid: Pid) -> Result<(), MapError> {
-        self.processes.insert(pid, selection::EXCLUDED, 0)
+    pub fn select_children(&mut self) -> Result<(), MapError> {
+        self.processes.insert(std::process::id(), selection::PARENT, 0)
+    }
+
+    /// Observes a process no longer.
+    pub fn deselect(&mut self, pid: Pid) {
+        let _ = self.processes.remove(&pid); // it may have ended, which removes it as well
     }
 
     /// Stops following a socket. A socket that is gone is no error.
@@ -214,10 +219,10 @@ impl Capture {
     }
 }
 
-impl AsRawFd for Capture {
+impl AsFd for Capture {
     /// Readable when much is waiting (see [`WAKE_PART`]).
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        super::sys::descriptor(&self.ring)
     }
 }
 

@@ -5,3 +5,4 @@ pub mod capture;
 pub mod offsets;
 pub mod record;
 pub mod support;
+mod sys;

@@ -15,6 +15,8 @@ const AF_INET: u32 = 2;
 pub enum Record {
     /// An event for the engine.
     Event(Event),
+    /// The same for a socket, with the command name of the process that uses it.
+    Socket(Socket, String),
     /// A process executed another program.
     Exec(Pid),
     /// A process made a child, which is observed with it.
@@ -83,7 +85,10 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
             let tail = Bytes::copy_from_slice(reader.bytes(tail)?);
             Record::Event(Event::Data(Data { socket, task, direction, time, position, length, head, tail }))
         }
-        k if k == Kind::Socket as u32 => Record::Event(Event::Socket(parse_socket(&mut reader, socket, time, task)?)),
+        k if k == Kind::Socket as u32 => {
+            let socket = parse_socket(&mut reader, socket, time, task)?;
+            Record::Socket(socket, command(reader.array()?))
+        },
         k if k == Kind::End as u32 => {
             let end = match reader.u32()? {
                 end::CLOSED => End::Closed,
@@ -127,6 +132,12 @@ fn parse_socket(reader: &mut Reader<'_>, id: u64, time: Time, task: Task) -> Opt
         (Address::Inet(ip(family, &local), local_port), Address::Inet(ip(family, &peer), peer_port))
     };
     Some(Socket { id, time, task, local, peer, netns, origin })
+}
+
+/// A command name: up to the first NUL, made harmless for showing.
+fn command(comm: [u8; 16]) -> String {
+    let name = comm.split(|&byte| byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).collect()
 }
 
 /// A Unix socket's path for showing: abstract names (which begin with NUL) with an `@`, up to the first NUL otherwise.

@@ -47,13 +47,12 @@ pub enum Runtime {
 }
 
 impl Process {
-    /// A process of which nothing but its id is known.
+    /// A process that ended before anything was learnt of it but its id and, perhaps, its command name.
     #[must_use]
-    pub fn unknown(pid: Pid) -> Self {
-        let resource = vec![
-            ("process.pid".to_owned(), pid.to_string()),
-            ("service.name".to_owned(), "unknown_service".to_owned()),
-        ];
+    pub fn unknown(pid: Pid, command: Option<&str>) -> Self {
+        let name = command.filter(|name| !name.is_empty()).unwrap_or("unknown_service");
+        let resource =
+            vec![("process.pid".to_owned(), pid.to_string()), ("service.name".to_owned(), name.to_owned())];
         Self { pid, started: 0, runtime: Runtime::default(), resource }
     }
 

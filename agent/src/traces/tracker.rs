@@ -79,12 +79,14 @@ pub struct Tracker {
     tasks: Tasks,
     /// Nanoseconds to add to a time for Unix time.
     wall_offset: i64,
+    /// Weaker evidence makes no parent.
+    weakest: Evidence,
 }
 
 impl Tracker {
     /// No exchange is open.
     #[must_use]
-    pub fn new(seed: [u8; 32], wall_offset: i64) -> Self {
+    pub fn new(seed: [u8; 32], wall_offset: i64, weakest: Evidence) -> Self {
         Self {
             nodes: HashMap::new(),
             next: 0,
@@ -92,7 +94,14 @@ impl Tracker {
             ends: Ends::default(),
             tasks: Tasks::default(),
             wall_offset,
+            weakest,
         }
+    }
+
+    /// The weakest evidence that makes a parent.
+    #[must_use]
+    pub fn weakest(&self) -> Evidence {
+        self.weakest
     }
 
     /// The ends of connections.
@@ -132,7 +141,7 @@ impl Tracker {
             (Some(remote), client) if !client.is_some_and(|client| client.forwards) => {
                 node.continues(remote, Evidence::Header, true);
             }
-            (_, Some(client)) => node.child_of(client, Evidence::Socket, true),
+            (_, Some(client)) if self.weakest >= Evidence::Socket => node.child_of(client, Evidence::Socket, true),
             _ => {}
         }
         node.context = context;
@@ -161,7 +170,7 @@ impl Tracker {
         match (&context, owner.and_then(|owner| self.nodes.get(&owner))) {
             // An SDK in the process made the header: its span is the parent, and continues whatever trace it is in.
             (Some(remote), _) if forwarded_by.is_none() => node.continues(remote, Evidence::Header, false),
-            (_, Some(parent)) => node.child_of(parent, evidence, false),
+            (_, Some(parent)) if self.weakest >= evidence => node.child_of(parent, evidence, false),
             _ => {}
         }
         node.forwards = forwarded_by.is_some();

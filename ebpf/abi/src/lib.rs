@@ -82,6 +82,8 @@ pub struct SocketEvent {
     pub path: [u8; MAX_PATH],
     /// Which end the path names: 0 the own, 1 the peer's.
     pub path_of_peer: u32,
+    /// The process's command name, for those that end before anybody can ask who they were.
+    pub comm: [u8; 16],
 }
 
 /// [`SocketEvent::origin`].
@@ -164,6 +166,8 @@ pub mod selection {
     pub const SELECTED: u32 = 1;
     /// Never observed, even with `all` (the agent itself).
     pub const EXCLUDED: u32 = 2;
+    /// Never observed, but its children are (`syspan exec`).
+    pub const PARENT: u32 = 3;
 }
 
 /// Value of [`SocketState::verdict`], which the agent may write.
@@ -282,7 +286,7 @@ pub const COUNTERS: u32 = 5;
 
 const _: () = assert!(size_of::<Header>() == 32);
 const _: () = assert!(size_of::<DataEvent>() == 32 + 24);
-const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 4);
+const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 4 + 16);
 const _: () = assert!(size_of::<EndEvent>() == 40);
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8);

@@ -26,7 +26,8 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
         return 0; // a thread
     }
     // SAFETY: one word of a map value.
-    if unsafe { PROCESSES.get(pid) } == Some(&selection::SELECTED) {
+    let parent = unsafe { PROCESSES.get(pid) };
+    if parent == Some(&selection::SELECTED) || parent == Some(&selection::PARENT) {
         if PROCESSES.insert(new, &selection::SELECTED, BPF_NOEXIST as u64).is_err() {
             count(Counter::MapFull);
         }

@@ -1,0 +1,290 @@
+//! The command line: what may be typed, one file for each subcommand. It is a contract: scripts rely on it.
+
+mod check;
+mod doctor;
+mod exec;
+mod observer;
+mod pipeline;
+mod record;
+mod recording;
+mod replay;
+mod run;
+mod sink;
+mod stop;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    export::Protocol,
+    processes::selector::{ExePattern, Selectors},
+    protocols::{self, SqlText},
+    traces::span::Evidence,
+};
+
+/// Distributed traces from system calls, with no code changes.
+///
+/// syspan watches the socket system calls of running programs and turns their HTTP requests and SQL queries into
+/// OpenTelemetry spans with the right parents. It needs root (or CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE and
+/// CAP_DAC_READ_SEARCH) and changes nothing in what it watches.
+#[derive(Debug, Parser)]
+#[command(name = "syspan", version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  syspan run                                    every process, traces in the terminal
+  syspan run --pid 4711                         one process and its children
+  syspan run --exe node --port 5000             several selectors add up
+  syspan run --otlp http://collector:4318       to a collector (OTEL_EXPORTER_OTLP_* work as well)
+  syspan exec -- ./checkout.sh                  one command and what it starts
+  syspan record --pid 4711 -o slow.jsonl        keep the events, for a bug report or for later
+  syspan replay slow.jsonl                      the same traces again
+  syspan doctor                                 what this kernel allows, and what to do about the rest";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trace running processes until Ctrl-C, or for --duration
+    Run {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        capture: CaptureArgs,
+        #[command(flatten)]
+        show: Show,
+        /// Stop after this long (30s, 5m)
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        duration: Option<Duration>,
+    },
+    /// Trace one command and its children; exits with its status
+    Exec {
+        #[command(flatten)]
+        capture: CaptureArgs,
+        #[command(flatten)]
+        show: Show,
+        /// The command and its arguments
+        #[arg(required = true, last = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Write kernel events to a file, for `syspan replay`
+    ///
+    /// The file holds the captured bytes as they were, secrets included: keep it as you would keep a packet capture.
+    Record {
+        #[command(flatten)]
+        select: Select,
+        #[command(flatten)]
+        capture: CaptureArgs,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// Stop after this long (30s, 5m)
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        duration: Option<Duration>,
+    },
+    /// Make traces from a recording; the same file gives the same spans
+    Replay {
+        /// A recording (docs/recording.md); `-` for standard input
+        file: PathBuf,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Say what this kernel allows, what is missing, and the remedy
+    Doctor {
+        /// How to say it
+        #[arg(long, value_enum, default_value_t = DoctorOutput::Text)]
+        output: DoctorOutput,
+    },
+    /// Say which processes would be traced, under which service name, and why
+    Check {
+        #[command(flatten)]
+        select: Select,
+    },
+}
+
+/// Which processes. Selectors add up; without any, every process but syspan itself.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Selectors")]
+struct Select {
+    /// This process and its children (repeatable)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Vec<u32>,
+    /// Programs whose file name matches, or whose path if the pattern has a slash (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    exe: Vec<ExePattern>,
+    /// Processes that listen on this TCP port, now or later (repeatable)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+    /// Every process but syspan itself
+    #[arg(long)]
+    all: bool,
+}
+
+impl From<Select> for Selectors {
+    fn from(Select { pid, exe, port, all }: Select) -> Self {
+        Self { pids: pid, exes: exe, ports: port, all }
+    }
+}
+
+/// What is captured and kept.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Capture")]
+struct CaptureArgs {
+    /// Longest HTTP head that is looked at, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    head_limit: u32,
+    /// Longest SQL text that is looked at, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    sql_limit: u32,
+    /// Memory for events between kernel and agent, MiB (a power of two)
+    #[arg(long, value_name = "MIB", default_value_t = 8, value_parser = ring_size)]
+    ring_size: u32,
+}
+
+/// What becomes of the traces.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+struct Show {
+    /// Send spans to this collector (the OTEL_EXPORTER_OTLP_* variables work as well)
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+    /// How to talk to the collector: grpc or http/protobuf
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<Protocol>,
+    /// Show spans: as waterfalls, a line each, as OTLP JSON lines, or not [default: tree in a terminal, else text; none with a collector]
+    #[arg(long, value_enum)]
+    output: Option<OutputFormat>,
+    /// What becomes of SQL text
+    #[arg(long, value_enum, default_value_t = SqlTextArg::Sanitized)]
+    sql_text: SqlTextArg,
+    /// The weakest evidence that makes a parent; weaker ones leave a span a root
+    #[arg(long, value_enum, default_value_t = EvidenceArg::Handoff)]
+    evidence: EvidenceArg,
+    /// Report how many rows a statement returned
+    #[arg(long)]
+    returned_rows: bool,
+    /// Report this request and response header (repeatable)
+    #[arg(long, value_name = "NAME")]
+    http_header: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// Waterfalls of finished traces
+    Tree,
+    /// One line a span
+    Text,
+    /// JSON lines, each a TracesData object
+    OtlpJson,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SqlTextArg {
+    /// Literals replaced by `?`
+    Sanitized,
+    /// As it was sent, secrets included
+    Raw,
+    /// Left out
+    Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum EvidenceArg {
+    /// A traceparent came with the request
+    Header,
+    /// Both ends of the connection were seen
+    Socket,
+    /// The same thread or event-loop turn
+    Task,
+    /// Work observably passed on
+    Handoff,
+    /// Timing and order only
+    Inferred,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DoctorOutput {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+fn ring_size(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
+        _ => Err("give a power of two from 1 to 1024 (MiB)".to_owned()),
+    }
+}
+
+impl Show {
+    fn evidence(&self) -> Evidence {
+        match self.evidence {
+            EvidenceArg::Header => Evidence::Header,
+            EvidenceArg::Socket => Evidence::Socket,
+            // Nothing weaker is claimed yet.
+            EvidenceArg::Task | EvidenceArg::Handoff | EvidenceArg::Inferred => Evidence::Task,
+        }
+    }
+
+    fn options(&self, capture: Option<&CaptureArgs>) -> protocols::Options {
+        let mut options = protocols::Options {
+            sql_text: match self.sql_text {
+                SqlTextArg::Sanitized => SqlText::Sanitized,
+                SqlTextArg::Raw => SqlText::Raw,
+                SqlTextArg::Off => SqlText::Off,
+            },
+            returned_rows: self.returned_rows,
+            http_headers: self.http_header.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            ..protocols::Options::default()
+        };
+        if let Some(capture) = capture {
+            options.head_limit = capture.head_limit as usize;
+            options.sql_limit = capture.sql_limit as usize;
+        }
+        let methods = std::env::var("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS").unwrap_or_default();
+        if !methods.is_empty() {
+            options.http_methods = methods.split(',').map(|method| method.trim().to_owned()).collect();
+        }
+        options
+    }
+}
+
+/// Runs the program; its exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    log();
+    let result = match command {
+        Command::Run { select, capture, show, duration } => run::run(select.into(), &capture, &show, duration),
+        Command::Exec { capture, show, command } => exec::exec(&capture, &show, &command),
+        Command::Record { select, capture, output, duration } => {
+            record::record(select.into(), &capture, &output, duration)
+        }
+        Command::Replay { file, show } => replay::replay(&file, &show),
+        Command::Doctor { output } => doctor::doctor(output),
+        Command::Check { select } => check::check(&select.into()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("syspan: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// A subcommand's failure, one sentence for the user.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Own messages go to standard error; `SYSPAN_LOG` chooses (default `warn`). The kernel programs' and libraries' `log` records come along.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SYSPAN_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let _ = tracing_log::LogTracer::init(); // only fails when a logger is set already
+    let _ = tracing::subscriber::set_global_default(
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().finish(),
+    );
+}

@@ -1,0 +1,243 @@
+//! Live events: the kernel's, with who the processes are told before anything they did.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read as _,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{CaptureArgs, Failure};
+use crate::{
+    event::{Event, Pid, SocketId, Time},
+    kernel::{
+        capture::{Capture, Settings},
+        record::Record,
+        support,
+    },
+    processes::{
+        Process,
+        identity::Identifier,
+        proc::Proc,
+        selector::{SelectedBy, Selectors, Survey},
+        table::ProcessTable,
+    },
+    streams::Loss,
+};
+
+/// Version of the recording format that this program writes and reads.
+pub(super) const RECORDING_VERSION: u32 = 1;
+
+const MIB: u32 = 1024 * 1024;
+
+/// Where the file systems of the host are.
+const PROC: &str = "/proc";
+
+/// The kernel's programs and what is known of the processes they tell of.
+pub(super) struct Observer {
+    capture: Capture,
+    table: ProcessTable,
+    proc: Proc,
+    selectors: Selectors,
+    /// Why a process is observed, where it is not simply everything.
+    chosen: HashMap<Pid, SelectedBy>,
+    /// Processes that the engine knows.
+    told: HashSet<Pid>,
+    uring: HashSet<Pid>,
+}
+
+impl Observer {
+    /// Checks what is needed, loads the programs and selects the processes there are.
+    pub(super) fn start(selectors: Selectors, args: &CaptureArgs) -> Result<Self, Failure> {
+        let mut observer = Self::load(selectors, args, false)?;
+        observer.select_existing()?;
+        // Children that were made while the list was read.
+        observer.select_existing()?;
+        Ok(observer)
+    }
+
+    /// The same for nothing but the children that this process will start.
+    pub(super) fn of_children(args: &CaptureArgs) -> Result<Self, Failure> {
+        let mut observer = Self::load(Selectors::default(), args, true)?;
+        observer.capture.select_children()?;
+        Ok(observer)
+    }
+
+    fn load(selectors: Selectors, args: &CaptureArgs, children_only: bool) -> Result<Self, Failure> {
+        support::doctor(&support::Host::at("/")).require()?;
+        let proc = Proc::at(PROC);
+        if !children_only {
+            // A wrong --pid is said before anything is loaded.
+            Survey::candidates(&proc, &selectors).and_then(|all| selectors.select(&all, std::process::id()))?;
+        }
+        let [a, b, c, d, e, f, g, h, ..] = random()?;
+        let capture = Capture::start(&Settings {
+            all: selectors.everything() && !children_only,
+            watch_exec: !selectors.exes.is_empty(),
+            watch_listen: !selectors.ports.is_empty(),
+            head_limit: args.head_limit,
+            sql_limit: args.sql_limit,
+            ring_size: args.ring_size * MIB,
+            address_key: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        })?;
+        Ok(Self {
+            capture,
+            table: ProcessTable::new(Identifier::new(proc.clone())),
+            proc,
+            selectors,
+            chosen: HashMap::new(),
+            told: HashSet::new(),
+            uring: HashSet::new(),
+        })
+    }
+
+    fn select_existing(&mut self) -> Result<(), Failure> {
+        if self.selectors.everything() {
+            return Ok(());
+        }
+        let candidates = Survey::candidates(&self.proc, &self.selectors)?;
+        for (pid, by) in self.selectors.select(&candidates, std::process::id()).unwrap_or_default() {
+            self.capture.select(pid)?;
+            self.chosen.entry(pid).or_insert(by);
+        }
+        Ok(())
+    }
+
+    /// How many processes were chosen one by one; `None` if everything is observed.
+    pub(super) fn chosen(&self) -> Option<usize> {
+        (!self.selectors.everything()).then_some(self.chosen.len())
+    }
+
+    /// The first event of a run.
+    pub(super) fn beginning() -> Result<Event, Failure> {
+        let seed = random()?;
+        let seed = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+        // The two clocks are read one after the other: half a microsecond apart, the same for every span of the run.
+        let wall = clock_gettime(ClockId::Realtime);
+        let wall_offset = wall.tv_sec * 1_000_000_000 + wall.tv_nsec - i64::try_from(now()).unwrap_or(i64::MAX);
+        Ok(Event::Start { version: RECORDING_VERSION, wall_offset, seed })
+    }
+
+    /// Hands over what waits in the ring buffer.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
+        while let Some(record) = self.capture.next() {
+            self.handle(record, &mut take);
+        }
+    }
+
+    /// What the kernel could not tell, since the last call.
+    pub(super) fn losses(&mut self, mut take: impl FnMut(Event)) {
+        self.capture.losses(now()).into_iter().for_each(&mut take);
+    }
+
+    /// Follows a socket no longer.
+    pub(super) fn ignore(&mut self, socket: SocketId) {
+        self.capture.ignore(socket);
+    }
+
+    /// Follows a socket with the SQL budget.
+    pub(super) fn follow_sql(&mut self, socket: SocketId) {
+        self.capture.follow_sql(socket);
+    }
+
+    fn handle(&mut self, record: Record, take: &mut impl FnMut(Event)) {
+        match record {
+            Record::Event(event) => {
+                if let Event::Data(data) = &event {
+                    self.introduce(data.task.pid, None, take);
+                }
+                take(event);
+            }
+            Record::Socket(socket, command) => {
+                self.introduce(socket.task.pid, Some(&command), take);
+                take(Event::Socket(socket));
+            }
+            Record::Exec(pid) => self.executed(pid),
+            Record::Fork { parent, child } => {
+                self.table.on_fork(parent, child);
+                self.told.remove(&child);
+                let by = match self.chosen.get(&parent) {
+                    Some(by) if !by.includes_children() => by.clone(),
+                    _ => SelectedBy::Parent(parent),
+                };
+                self.chosen.insert(child, by);
+            }
+            Record::Exit { time, pid } => {
+                self.table.on_exit(pid);
+                self.chosen.remove(&pid);
+                self.uring.remove(&pid);
+                if self.told.remove(&pid) {
+                    take(Event::Exit { time, pid });
+                }
+            }
+            Record::Listen(pid) => self.decide(pid),
+            Record::IoUring(pid) => {
+                if self.uring.insert(pid) {
+                    take(Event::Lost { time: now(), cause: Loss::IoUring.name().to_owned(), count: 1 });
+                }
+            }
+        }
+    }
+
+    /// A process is another program now. What it is called is read before its sockets are seen: it may not live long.
+    fn executed(&mut self, pid: Pid) {
+        self.table.on_exec(pid);
+        self.told.remove(&pid);
+        if !self.selectors.exes.is_empty() {
+            self.decide(pid);
+        }
+        if !self.selectors.everything() && self.chosen.contains_key(&pid) {
+            self.table.get_or_read(pid);
+        }
+    }
+
+    /// Observes a process or stops observing it, by what it is now.
+    fn decide(&mut self, pid: Pid) {
+        let Some(candidate) = Survey::one(&self.proc, &self.selectors, pid) else { return };
+        let parent = self.chosen.get(&candidate.parent).cloned();
+        match self.selectors.decide(&candidate, parent.as_ref(), std::process::id()) {
+            Some(by) => match self.capture.select(pid) {
+                Ok(()) => {
+                    self.chosen.insert(pid, by);
+                }
+                Err(error) => tracing::warn!(pid, %error, "the process is not observed"),
+            },
+            None => {
+                if self.chosen.remove(&pid).is_some() {
+                    self.capture.deselect(pid);
+                }
+            }
+        }
+    }
+
+    /// Tells the engine who a process is, once.
+    fn introduce(&mut self, pid: Pid, command: Option<&str>, take: &mut impl FnMut(Event)) {
+        if !self.told.insert(pid) {
+            return;
+        }
+        let process = self.table.get_or_read(pid).unwrap_or_else(|| Arc::new(Process::unknown(pid, command)));
+        take(Event::Process(process));
+    }
+}
+
+impl AsFd for Observer {
+    /// Readable when much is waiting in the ring buffer.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.capture.as_fd()
+    }
+}
+
+/// The kernel's monotonic clock, ns: the clock of all events.
+pub(super) fn now() -> Time {
+    let time = clock_gettime(ClockId::Monotonic);
+    u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or(0)
+}
+
+/// 32 bytes that nobody can guess.
+fn random() -> std::io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}

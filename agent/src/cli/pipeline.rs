@@ -1,0 +1,74 @@
+//! The loop of a live run: kernel events into the engine, its spans to the sink, its advice back to the kernel.
+
+use std::time::Duration;
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
+use super::{
+    Failure,
+    observer::{Observer, now},
+    sink::Sink,
+};
+use crate::{
+    engine::{Advice, Engine, Output},
+    event::{Event, Time},
+};
+
+/// The kernel wakes the agent only when much is waiting; otherwise it comes by itself this often. Short enough for a live view, long
+/// enough that an idle agent costs nothing that can be measured.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// How often the engine is told the time, and the kernel asked for its loss counters, ns.
+const TICK: Time = 100_000_000;
+
+/// Waits for kernel events, until there are many or [`INTERVAL`] has passed.
+pub(super) fn wait(observer: &Observer) -> Result<(), Failure> {
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(INTERVAL.subsec_nanos()) };
+    let mut descriptors = [PollFd::new(observer, PollFlags::IN)];
+    match poll(&mut descriptors, Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Runs until `stop` says so; the engine is finished and the sink has everything then.
+pub(super) fn run(
+    observer: &mut Observer,
+    engine: &mut Engine,
+    sink: &mut Sink,
+    stop: &mut dyn FnMut() -> bool,
+) -> Result<(), Failure> {
+    let mut output = Output::default();
+    let mut last_tick = now();
+    engine.step(Observer::beginning()?, &mut output);
+    loop {
+        // Asked first, so that what happened before the end was asked for is still read.
+        let last = stop();
+        if !last {
+            wait(observer)?;
+        }
+        let time = now();
+        observer.drain(|event| engine.step(event, &mut output));
+        if last || time.saturating_sub(last_tick) >= TICK {
+            last_tick = time;
+            observer.losses(|event| engine.step(event, &mut output));
+            engine.step(Event::Tick { time }, &mut output);
+        }
+        for advice in output.advice.drain(..) {
+            match advice {
+                Advice::Ignore(socket) => observer.ignore(socket),
+                Advice::Sql(socket) => observer.follow_sql(socket),
+            }
+        }
+        if last {
+            engine.finish(&mut output);
+        }
+        let read = sink.take(std::mem::take(&mut output.spans), time)? && (!last || sink.flush()?);
+        if last || !read {
+            return Ok(());
+        }
+    }
+}

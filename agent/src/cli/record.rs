@@ -1,0 +1,56 @@
+//! `syspan record`: kernel events to a file.
+
+use std::{path::Path, process::ExitCode, time::Duration};
+
+use super::{
+    CaptureArgs, Failure,
+    observer::{Observer, now},
+    pipeline,
+    recording::Writer,
+    run::{ready, runtime},
+    stop::Stop,
+};
+use crate::{event::Event, processes::selector::Selectors};
+
+pub(super) fn record(
+    selectors: Selectors,
+    capture: &CaptureArgs,
+    output: &Path,
+    duration: Option<Duration>,
+) -> Result<ExitCode, Failure> {
+    let runtime = runtime()?;
+    let _guard = runtime.enter();
+    let mut writer = Writer::create(output)?;
+    let mut observer = Observer::start(selectors, capture)?;
+    let stop = Stop::new(duration)?;
+    let mut events = 0u64;
+    let mut failed = None;
+    writer.write(&Observer::beginning()?)?;
+    ready(&observer);
+    loop {
+        let last = stop.is_due();
+        if !last {
+            pipeline::wait(&observer)?;
+        }
+        let mut take = |event: Event| {
+            events += 1;
+            if failed.is_none() {
+                failed = writer.write(&event).err();
+            }
+        };
+        observer.drain(&mut take);
+        if last {
+            observer.losses(&mut take);
+            take(Event::Tick { time: now() });
+        }
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        if last {
+            break;
+        }
+    }
+    writer.finish()?;
+    eprintln!("syspan: {events} events in {}", output.display());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,125 @@
+//! Recordings: JSON Lines, one event a line (docs/recording.md).
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use super::observer::RECORDING_VERSION;
+use crate::event::Event;
+
+/// Longest line that is read: an event carries at most 32 KiB of payload, more than doubled by base64 and names.
+const LINE_LIMIT: u64 = 1024 * 1024;
+
+/// Why a recording cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordingError {
+    #[error("{path} cannot be {what}: {source}")]
+    File { path: String, what: &'static str, source: io::Error },
+    #[error("{path}, line {line}: this is no event of a recording: {source}; docs/recording.md describes the format")]
+    Line { path: String, line: u64, source: serde_json::Error },
+    #[error("{path}, line {line} is longer than {LINE_LIMIT} bytes: this is no recording")]
+    TooLong { path: String, line: u64 },
+    #[error("{path} is no recording: its first line must be the start event; record one with `syspan record -o FILE`")]
+    NoStart { path: String },
+    #[error("{path} was recorded in format {version}, this syspan reads format {RECORDING_VERSION}: use the syspan that wrote it")]
+    Version { path: String, version: u32 },
+}
+
+/// Writes a recording.
+pub(super) struct Writer {
+    path: String,
+    out: BufWriter<File>,
+}
+
+impl Writer {
+    /// A new file, readable by its owner alone: it holds what was sent.
+    pub(super) fn create(path: &Path) -> Result<Self, RecordingError> {
+        let name = path.display().to_string();
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|source| RecordingError::File { path: name.clone(), what: "written", source })?;
+        Ok(Self { path: name, out: BufWriter::new(file) })
+    }
+
+    /// Appends an event.
+    pub(super) fn write(&mut self, event: &Event) -> Result<(), RecordingError> {
+        serde_json::to_writer(&mut self.out, event)
+            .map_err(io::Error::from)
+            .and_then(|()| self.out.write_all(b"\n"))
+            .map_err(|source| self.failed(source))
+    }
+
+    /// Writes out what is buffered.
+    pub(super) fn finish(mut self) -> Result<(), RecordingError> {
+        self.out.flush().map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> RecordingError {
+        RecordingError::File { path: self.path.clone(), what: "written", source }
+    }
+}
+
+/// Reads a recording, line by line.
+pub(super) struct Reader {
+    path: String,
+    input: Box<dyn BufRead>,
+    line: u64,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    /// A file, or `-` for standard input.
+    pub(super) fn open(path: &Path) -> Result<Self, RecordingError> {
+        let name = path.display().to_string();
+        let input: Box<dyn BufRead> = if path == Path::new("-") {
+            Box::new(BufReader::new(io::stdin()))
+        } else {
+            let file = File::open(path)
+                .map_err(|source| RecordingError::File { path: name.clone(), what: "read", source })?;
+            Box::new(BufReader::new(file))
+        };
+        Ok(Self { path: name, input, line: 0, buffer: Vec::new() })
+    }
+
+    /// The next event; `None` at the end. The first is always [`Event::Start`].
+    pub(super) fn next(&mut self) -> Result<Option<Event>, RecordingError> {
+        loop {
+            self.buffer.clear();
+            self.line += 1;
+            let read = self
+                .input
+                .by_ref()
+                .take(LINE_LIMIT)
+                .read_until(b'\n', &mut self.buffer)
+                .map_err(|source| RecordingError::File { path: self.path.clone(), what: "read", source })?;
+            if read as u64 == LINE_LIMIT {
+                return Err(RecordingError::TooLong { path: self.path.clone(), line: self.line });
+            }
+            if read == 0 {
+                let empty = self.line == 1;
+                return if empty { Err(RecordingError::NoStart { path: self.path.clone() }) } else { Ok(None) };
+            }
+            if !self.buffer.trim_ascii().is_empty() {
+                break;
+            }
+        }
+        let event: Result<Event, _> = serde_json::from_slice(&self.buffer);
+        match event {
+            Ok(Event::Start { version, .. }) if version != RECORDING_VERSION => {
+                Err(RecordingError::Version { path: self.path.clone(), version })
+            }
+            Ok(event) if self.line > 1 || matches!(event, Event::Start { .. }) => Ok(Some(event)),
+            Err(source) if self.line > 1 => {
+                Err(RecordingError::Line { path: self.path.clone(), line: self.line, source })
+            }
+            _ => Err(RecordingError::NoStart { path: self.path.clone() }),
+        }
+    }
+}
