@@ -121,7 +121,8 @@ impl Facts {
             return name;
         }
         let unknown = |known: &str| Name { text: format!("unknown_service:{known}"), source: NameSource::Unknown };
-        let Some(exe) = self.exe_name() else { return unknown(&self.comm) };
+        // A program that was loaded from memory has no file; what it calls itself is more telling.
+        let Some(exe) = self.exe_name().filter(|exe| !exe.starts_with("memfd:")) else { return unknown(&self.comm) };
         match script::Interpreter::of(exe) {
             Some(interpreter) => interpreter
                 .program(self, package_name)

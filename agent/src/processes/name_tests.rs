@@ -81,6 +81,7 @@ fn executables_name_themselves() {
     assert_eq!(of("/usr/sbin/nginx", "nginx:"), "nginx");
     assert_eq!(titled("/usr/lib/postgresql/16/bin/postgres", "postgres: shop db 10.0.0.1(5000) idle"), "postgres");
     assert_eq!(of("/opt/shop/orders-v2", "./orders-v2 --port 80"), "orders-v2");
+    assert_eq!(of("/memfd:sealed-91173221a7ea", "x"), "unknown_service:comm");
     let mut unreadable = facts("/x", &["x"]);
     unreadable.exe = None;
     assert_eq!(unreadable.name(packages).text, "unknown_service:comm");
@@ -110,6 +111,7 @@ fn python_programs() {
         ("python3 -m flask --app orders run", "orders"),
         ("python3 /usr/bin/gunicorn -c conf.py", "gunicorn"),
         ("python3 -c print(1)", "unknown_service:python3.11"),
+        ("python3 /dev/fd/63", "unknown_service:python3.11"),
         ("python3 -", "unknown_service:python3.11"),
         ("python3", "unknown_service:python3.11"),
         ("python3 -W", "unknown_service:python3.11"),
@@ -174,6 +176,7 @@ fn other_interpreters() {
     assert_eq!(of("/usr/bin/perl", "perl -w orders.pl"), "orders");
     assert_eq!(of("/usr/bin/dotnet", "dotnet /app/Shop.Orders.dll"), "Shop.Orders");
     assert_eq!(of("/bin/bash", "/bin/bash /opt/run-orders.sh"), "run-orders");
+    assert_eq!(of("/bin/bash", "bash /proc/self/fd/3"), "unknown_service:bash");
     assert_eq!(of("/bin/bash", "-bash"), "unknown_service:bash");
     assert_eq!(of("/bin/bash", "bash -c sleep"), "unknown_service:bash");
 }

@@ -142,10 +142,15 @@ fn script<'a>(arguments: &'a [String], with_value: &[&str], inline: &[&str]) -> 
         } else if with_value.contains(&argument) {
             arguments.next();
         } else if !argument.is_empty() && !argument.starts_with(['-', '+', '@']) {
-            return Some(argument);
+            return Some(argument).filter(|path| !is_descriptor(path));
         }
     }
     None
+}
+
+/// A script that is handed over as an open descriptor has no name but a number.
+fn is_descriptor(path: &str) -> bool {
+    path.starts_with("/dev/fd/") || path.starts_with("/proc/")
 }
 
 fn file_name(path: &str) -> &str {
@@ -214,6 +219,9 @@ fn python(facts: &Facts, arguments: &[String]) -> Option<String> {
 }
 
 fn python_script(facts: &Facts, path: &str, rest: &[String]) -> Option<String> {
+    if is_descriptor(path) {
+        return None;
+    }
     let name = stem(path);
     if PYTHON_RUNNERS.contains(&name) && !path.ends_with(".py") {
         return Some(python_runner(name, rest));
