@@ -55,7 +55,7 @@ impl Driver {
         self.bytes(from, Call { length: head.len(), time, turned, whole: true }, head);
         if missing > 0 {
             self.missing(from, time, missing);
-            self.bytes(from, Call { length: tail.len(), time, turned: turned && head.is_empty(), whole: true }, tail);
+            self.bytes(from, Call { length: tail.len(), time, turned: false, whole: true }, tail);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
+    Begin,
     head::{Head, RequestLine},
     span,
 };
@@ -27,7 +28,7 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: ExchangeId,
-    start: Time,
+    begin: Begin,
     name: Cow<'static, str>,
     attributes: Vec<Attribute>,
     method: Method,
@@ -48,7 +49,7 @@ pub(super) enum Method {
 impl Open {
     pub(super) fn new(
         id: ExchangeId,
-        start: Time,
+        begin: Begin,
         line: &RequestLine<'_>,
         head: &Head<'_>,
         connection: &Connection,
@@ -60,11 +61,16 @@ impl Open {
             _ => Method::Other,
         };
         let attributes = span::of_request(line, head, connection, options);
-        Self { id, start, name: span::name(line.method, options), attributes, method, status: None, missed: false }
+        Self { id, begin, name: span::name(line.method, options), attributes, method, status: None, missed: false }
     }
 
     pub(super) fn method(&self) -> Method {
         self.method
+    }
+
+    /// Whether the client sent the request without a word from the server since the one before it.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.begin.turned
     }
 
     /// Whether the head of the final response was seen.
@@ -72,9 +78,15 @@ impl Open {
         self.status.is_some()
     }
 
-    /// Whether a response's head that comes now can be this exchange's.
-    pub(super) fn awaits_answer(&self) -> bool {
-        self.status.is_none() && !self.missed
+    /// Whether a response's head whose first byte was sent or received at this time can be this exchange's: one that
+    /// began before the request is the end of what was asked before.
+    pub(super) fn awaits_answer(&self, began: Time) -> bool {
+        !self.is_begun() && began >= self.begin.first
+    }
+
+    /// Whether the head of the final response has been sent, seen or not.
+    pub(super) fn is_begun(&self) -> bool {
+        self.status.is_some() || self.missed
     }
 
     /// The head of the final response will not be seen, unless it already was.
@@ -95,7 +107,7 @@ impl Open {
         };
         let (error, status) = span::verdict(self.status, failure, local_role);
         self.attributes.extend(error);
-        let Self { id, start, name, attributes, method: _, status: _, missed: _ } = self;
+        let Self { id, begin: Begin { first: start, .. }, name, attributes, method: _, status: _, missed: _ } = self;
         Signal::Closed(id, Box::new(Exchange { name, start, end: end.max(start), attributes, status }))
     }
 }

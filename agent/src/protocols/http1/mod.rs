@@ -67,9 +67,9 @@ pub struct Http1 {
     open: VecDeque<Open>,
     /// How many exchanges there have been.
     opened: ExchangeId,
-    /// The client does not wait for a response before it sends its next request: two were sent in one piece, or a
-    /// response ended while a later request was known. (One request after another without any response in between is
-    /// no proof: the response may have been lost, which shows in the server's next bytes.)
+    /// The client does not wait for a response before it sends its next request: two were sent in one piece, or one
+    /// after the other and the first was then answered. (Without that answer there is no proof: the response may have
+    /// been lost between the two, which shows in the server's next bytes.)
     pipelined: bool,
     malformed: u32,
     requests: Side,
@@ -183,7 +183,7 @@ impl Http1 {
             signals.push(Signal::Lost(Loss::Incomplete));
         }
         signals.push(open.close(outcome, end, self.connection.local_role));
-        self.pipelined |= outcome == Outcome::Complete && !self.open.is_empty();
+        self.pipelined |= outcome == Outcome::Complete && self.open.front().is_some_and(Open::is_ahead);
     }
 
     /// Closes every exchange, none of whose responses can be told from another's any more.

@@ -133,7 +133,7 @@ impl Http1 {
         let lines = |name| head.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
         let context = IncomingContext { traceparent: lines("traceparent"), tracestate: lines("tracestate") };
         signals.push(Signal::Opened { exchange, start: begin.first, position: begin.position, context });
-        self.open.push_back(Open::new(exchange, begin.first, line, head, &self.connection, &self.options));
+        self.open.push_back(Open::new(exchange, begin, line, head, &self.connection, &self.options));
         self.requests.body_of = Some(exchange);
         true
     }

@@ -1,7 +1,7 @@
 //! The server's direction: responses close the exchanges, in order.
 
 use super::{
-    Http1, State,
+    Http1, Partial, State,
     body::{self, Step},
     exchange::{Method, Open, Outcome},
     head::{Head, Lines, leading_line_ends, parse_status_line, response_start},
@@ -76,7 +76,7 @@ impl Http1 {
         if matches!(status, 100 | 102..200) {
             return Taken::Bytes(bytes);
         }
-        let Some(open) = self.open.front_mut() else {
+        let Some(open) = self.open.front_mut().filter(|open| open.awaits_answer(input.first)) else {
             // Without the request's method nobody knows whether a body follows (HEAD), so the next turn decides.
             signals.push(Signal::Lost(Loss::Unmatched));
             self.responses.lose();
@@ -114,12 +114,12 @@ impl Http1 {
 
     /// The end of the response's head will not be seen: what was captured of it answers the oldest request.
     pub(super) fn answer_partial(&mut self) {
-        let partial = std::mem::take(&mut self.responses.partial).bytes;
-        let Some(status) = Lines(&partial).next().and_then(parse_status_line) else { return };
-        if let Some(open) = self.open.front_mut()
+        let Partial { bytes, begin } = std::mem::take(&mut self.responses.partial);
+        let Some(status) = Lines(&bytes).next().and_then(parse_status_line) else { return };
+        if let Some(open) = self.open.front_mut().filter(|open| open.awaits_answer(begin.first))
             && status >= 200
         {
-            open.answer(status, &Head::parse(&partial), &self.options);
+            open.answer(status, &Head::parse(&bytes), &self.options);
         }
     }
 
@@ -129,7 +129,7 @@ impl Http1 {
             Guess::TooShort if input.turned => return Taken::More,
             Guess::Server if input.turned => {
                 // One request has one final response: this one is another's, whose request was not seen.
-                if self.open.front().is_some_and(|open| !open.awaits_answer()) {
+                if self.open.front().is_some_and(Open::is_begun) {
                     self.close_oldest(Outcome::Incomplete, self.responses.last, signals);
                 }
                 self.responses.state = State::Head;

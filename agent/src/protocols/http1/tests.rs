@@ -64,11 +64,10 @@ fn attributes(exchange: &Exchange) -> BTreeMap<String, String> {
 
 /// The exchanges that were closed.
 fn closed(signals: &[Signal]) -> Vec<&Exchange> {
-    let one = |signal| match signal {
-        &Signal::Closed(_, ref exchange) => Some(exchange.as_ref()),
-        _ => None,
-    };
-    signals.iter().filter_map(one).collect()
+    signals
+        .iter()
+        .filter_map(|signal| if let Signal::Closed(_, what) = signal { Some(&**what) } else { None })
+        .collect()
 }
 
 /// Runs a conversation whole, and again cut at every byte; both must tell the same. Returns the signals in short.

@@ -184,8 +184,6 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     /// No panic; every exchange is opened once, closed once, and closed by the end of the connection.
     #[test]
     fn exchanges_are_opened_and_closed_once(own: bool, acts in proptest::collection::vec(act(), 0..40)) {

@@ -1,5 +1,7 @@
 //! What was not captured never shifts a pair.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -194,4 +196,122 @@ fn an_oversized_response_head_answers_with_what_was_captured() {
     driver.end_both(Server, End::Closed, 9);
     assert_eq!(brief(&driver.signals), ["+0", ".0", "lost budget", "lost incomplete", "-0 503 !503"]);
     assert_eq!(closed(&driver.signals)[0].end, 3);
+}
+
+/// What becomes of one call on its way to the parser.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Seen,
+    Dropped,
+    /// Only this share (of 256) of its head and of its tail were captured.
+    Cut(u8, u8),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        6 => Just(Fate::Seen),
+        2 => Just(Fate::Dropped),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(head, tail)| Fate::Cut(head, tail)),
+    ]
+}
+
+/// Requests sent in one call before their responses, and what happens to that call and to the responses' calls.
+type Burst = (Vec<u8>, Fate, Vec<(u8, Fate)>);
+
+fn burst(most: usize) -> impl Strategy<Value = Burst> {
+    (proptest::collection::vec(any::<u8>(), 1..=most), fate(), proptest::collection::vec((any::<u8>(), fate()), 1..4))
+}
+
+/// The request and the response number `n`, in one of several shapes; the response's status names the request.
+fn pair(n: usize, shape: u8) -> (String, String) {
+    let status = 400 + n;
+    let (method, body) = match shape % 5 {
+        0 => ("HEAD", "Content-Length: 50\r\n\r\n".to_owned()),
+        1 => ("GET", "Content-Length: 0\r\n\r\n".to_owned()),
+        2 => ("GET", format!("Content-Length: 60\r\n\r\n{}", ".".repeat(60))),
+        3 => ("GET", format!("Transfer-Encoding: chunked\r\n\r\n28\r\n{}\r\n0\r\n\r\n", ".".repeat(40))),
+        _ => ("POST", "Content-Length: 2\r\n\r\nhi".to_owned()),
+    };
+    let upload = match (method, shape % 3) {
+        ("POST", 0) => "Transfer-Encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n",
+        ("POST", _) => "Content-Length: 30\r\n\r\n012345678901234567890123456789",
+        _ => "\r\n",
+    };
+    (format!("{method} /{n} HTTP/1.1\r\n{upload}"), format!("HTTP/1.1 {status} X\r\n{body}"))
+}
+
+/// Plays the bursts and checks that no response was given to another request; returns how many were paired.
+fn play(bursts: &[Burst]) -> Result<usize, TestCaseError> {
+    let mut driver = driver(Server);
+    let mut unseen: [u64; 2] = [0; 2];
+    let mut time = 0;
+    let mut send = |driver: &mut Driver, from: Role, bytes: &[u8], fate: Fate| {
+        time += 1;
+        let unseen = &mut unseen[from as usize];
+        if bytes.is_empty() {
+            return;
+        }
+        if matches!(fate, Fate::Dropped) {
+            *unseen += bytes.len() as u64;
+            return;
+        }
+        if *unseen > 0 {
+            driver.gap(from, time, std::mem::take(unseen));
+        }
+        let share = |share: u8, of: usize| of * usize::from(share) / 256;
+        match fate {
+            Fate::Cut(head, tail) => {
+                let head = share(head, bytes.len());
+                let tail = bytes.len() - share(tail, bytes.len() - head);
+                driver.call(from, time, &bytes[..head], (tail - head) as u64, &bytes[tail..]);
+            }
+            _ => driver.send(from, time, bytes),
+        }
+    };
+    let mut number = 0;
+    for (shapes, request_fate, responses) in bursts {
+        let pairs: Vec<_> = shapes.iter().enumerate().map(|(index, shape)| pair(number + index, *shape)).collect();
+        number += pairs.len();
+        let all: String = pairs.iter().map(|(request, _)| request.as_str()).collect();
+        send(&mut driver, Client, all.as_bytes(), *request_fate);
+        let all: String = pairs.iter().map(|(_, response)| response.as_str()).collect();
+        let mut rest = all.as_bytes();
+        for (index, (share, fate)) in responses.iter().enumerate() {
+            let cut = if index + 1 == responses.len() { rest.len() } else { rest.len() * usize::from(*share) / 256 };
+            send(&mut driver, Server, &rest[..cut], *fate);
+            rest = &rest[cut..];
+        }
+    }
+    driver.end_both(Server, End::Closed, 1000);
+    let mut paired = 0;
+    for exchange in closed(&driver.signals) {
+        let told = attributes(exchange);
+        if let Some(status) = told.get("http.response.status_code") {
+            let expected = format!("/{}", status.parse::<usize>().unwrap() - 400);
+            prop_assert_eq!(&told["url.path"], &expected, "{:?}", brief(&driver.signals));
+            paired += 1;
+        }
+    }
+    Ok(paired)
+}
+
+proptest! {
+    #[test]
+    fn a_loss_never_shifts_a_pair(bursts in proptest::collection::vec(burst(1), 1..12)) {
+        play(&bursts)?;
+    }
+
+    #[test]
+    fn a_loss_never_shifts_a_pair_of_a_client_that_pipelines(bursts in proptest::collection::vec(burst(3), 1..8)) {
+        play(&bursts)?;
+    }
+
+    /// However much was lost, two exchanges later everything is seen again.
+    #[test]
+    fn a_connection_recovers(bursts in proptest::collection::vec(burst(1), 1..8)) {
+        let seen = |shape| (vec![shape], Fate::Seen, vec![(0, Fate::Seen)]);
+        let lossy = play(&bursts)?;
+        let all: Vec<Burst> = bursts.into_iter().chain((0..5).map(seen)).collect();
+        prop_assert!(play(&all)? >= lossy + 3);
+    }
 }
