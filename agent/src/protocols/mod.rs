@@ -238,7 +238,7 @@ pub struct Exchange {
     pub name: Cow<'static, str>,
     /// When the request's first byte was sent or received.
     pub start: Time,
-    /// When the exchange ended: the last byte of the response (HTTP clients: of its head), or the failure.
+    /// When the exchange ended: the last byte of the response on both ends, or the failure.
     pub end: Time,
     /// Attributes, unique keys; `error.type` among them if it failed.
     pub attributes: Vec<Attribute>,

@@ -37,8 +37,9 @@ use crate::{
 /// HTTP/1 in the list of protocols.
 pub const REGISTRATION: Registration = Registration { name: "http", detect, start };
 
-/// Most exchanges that may be open on one connection: ten times what a client that pipelines sends ahead.
-const OPEN_LIMIT: usize = 1024;
+/// Most exchanges that may be open on one connection: more than clients that pipeline send ahead, and with heads as
+/// large as they may be still only a few MiB.
+const OPEN_LIMIT: usize = 256;
 /// How many messages may break the rules before the connection is given up: it is something else then.
 const MALFORMED_LIMIT: u32 = 4;
 
