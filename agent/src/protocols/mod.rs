@@ -4,7 +4,10 @@
 //! value for each connection, fed by [`crate::streams`], and reports through [`Signals`]. To add one: a file or folder
 //! here that implements [`Protocol`], and one line in [`PROTOCOLS`].
 
+pub mod http1;
 pub mod sql;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use crate::{
     event::{Address, End, Time},
@@ -14,7 +17,7 @@ use crate::{
 use std::borrow::Cow;
 
 /// The protocols, in the order in which a connection's first bytes are offered to them.
-pub static PROTOCOLS: &[Registration] = &[];
+pub static PROTOCOLS: &[Registration] = &[http1::REGISTRATION];
 
 /// How a protocol is found and begun.
 #[derive(Debug)]
@@ -235,7 +238,7 @@ pub struct Exchange {
     pub name: Cow<'static, str>,
     /// When the request's first byte was sent or received.
     pub start: Time,
-    /// When the exchange ended: the last byte of the response (HTTP clients: of its head), or the failure.
+    /// When the exchange ended: the last byte of the response on both ends, or the failure.
     pub end: Time,
     /// Attributes, unique keys; `error.type` among them if it failed.
     pub attributes: Vec<Attribute>,

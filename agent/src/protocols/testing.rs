@@ -1,0 +1,194 @@
+//! Plays the part of the stream for the tests of a protocol: a buffer for each direction that honours [`Taken`].
+
+#![allow(clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use crate::{
+    event::{End, Time},
+    protocols::{FOREVER, Input, Protocol, Role, Signal, Signals, Taken},
+    streams::BUFFER_LIMIT,
+};
+
+/// A parser and the bytes it has not taken yet.
+pub(crate) struct Driver {
+    protocol: Box<dyn Protocol>,
+    client: Side,
+    server: Side,
+    last_sender: Option<Role>,
+    pub(crate) signals: Signals,
+    /// The most bytes that were ever kept of a direction.
+    pub(crate) most_kept: usize,
+}
+
+#[derive(Default)]
+struct Side {
+    kept: Vec<u8>,
+    /// The calls that the kept bytes came with, oldest first.
+    calls: Vec<Call>,
+    position: u32,
+    skip: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Call {
+    length: usize,
+    time: Time,
+    turned: bool,
+    /// The byte that begins the turn was not taken yet.
+    whole: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(protocol: Box<dyn Protocol>) -> Self {
+        let (client, server) = (Side::default(), Side::default());
+        Self { protocol, client, server, last_sender: None, signals: Vec::new(), most_kept: 0 }
+    }
+
+    /// One call that moved these bytes.
+    pub(crate) fn send(&mut self, from: Role, time: Time, bytes: &[u8]) {
+        self.call(from, time, bytes, 0, b"");
+    }
+
+    /// One call of which only the head and the tail were captured.
+    pub(crate) fn call(&mut self, from: Role, time: Time, head: &[u8], missing: u64, tail: &[u8]) {
+        let turned = self.last_sender != Some(from);
+        self.last_sender = Some(from);
+        self.bytes(from, Call { length: head.len(), time, turned, whole: true }, head);
+        if missing > 0 {
+            self.missing(from, time, missing);
+            self.bytes(from, Call { length: tail.len(), time, turned: false, whole: true }, tail);
+        }
+    }
+
+    /// Calls of which nothing was seen; it shows when the next bytes come.
+    pub(crate) fn gap(&mut self, from: Role, time: Time, length: u64) {
+        self.missing(from, time, length);
+    }
+
+    pub(crate) fn end(&mut self, from: Role, end: End, time: Time) {
+        self.protocol.end(from, end, time, &mut self.signals);
+    }
+
+    /// Both ends, the observed process's own first, as the stream does for `Closed`, `Reset` and `TimedOut`.
+    pub(crate) fn end_both(&mut self, own: Role, end: End, time: Time) {
+        self.end(own, end, time);
+        self.end(if own == Role::Client { Role::Server } else { Role::Client }, end, time);
+    }
+
+    /// What was signalled since this was last called.
+    pub(crate) fn take(&mut self) -> Vec<Signal> {
+        std::mem::take(&mut self.signals)
+    }
+
+    fn side(&mut self, role: Role) -> &mut Side {
+        match role {
+            Role::Client => &mut self.client,
+            Role::Server => &mut self.server,
+        }
+    }
+
+    fn bytes(&mut self, from: Role, call: Call, bytes: &[u8]) {
+        let passed = usize::try_from(self.side(from).skip).unwrap_or(usize::MAX).min(bytes.len());
+        self.pass(from, call.time, passed as u64);
+        if passed == bytes.len() {
+            return;
+        }
+        let side = self.side(from);
+        side.kept.extend_from_slice(&bytes[passed..]);
+        side.calls.push(Call { length: bytes.len() - passed, whole: passed == 0, ..call });
+        self.offer(from);
+    }
+
+    fn missing(&mut self, from: Role, time: Time, length: u64) {
+        let skip = self.side(from).skip;
+        let passed = skip.min(length);
+        self.pass(from, time, passed);
+        if passed < length {
+            let side = self.side(from);
+            let dropped = (side.kept.len() as u64 + length - passed) as u32;
+            side.position = side.position.wrapping_add(dropped);
+            side.kept.clear();
+            side.calls.clear();
+            self.protocol.lost(from, time, &mut self.signals);
+        }
+    }
+
+    /// Passes over bytes that are to be skipped.
+    fn pass(&mut self, from: Role, time: Time, length: u64) {
+        let side = self.side(from);
+        if length == 0 || side.skip == FOREVER {
+            return;
+        }
+        side.skip -= length;
+        side.position = side.position.wrapping_add(length as u32);
+        if side.skip == 0 {
+            self.protocol.skipped(from, time, &mut self.signals);
+        }
+    }
+
+    fn offer(&mut self, from: Role) {
+        loop {
+            let side = self.side(from);
+            let (Some(first), Some(last)) = (side.calls.first().copied(), side.calls.last().copied()) else { return };
+            let kept = std::mem::take(&mut side.kept);
+            let input = Input {
+                bytes: &kept,
+                first: first.time,
+                last: last.time,
+                position: side.position,
+                turned: first.turned && first.whole,
+            };
+            let taken = self.protocol.read(from, input, &mut self.signals);
+            let side = self.side(from);
+            side.kept = kept;
+            match taken {
+                Taken::More => {
+                    let length = side.kept.len();
+                    self.most_kept = self.most_kept.max(length);
+                    if length > BUFFER_LIMIT {
+                        self.missing(from, last.time, 1);
+                    }
+                    return;
+                }
+                Taken::Bytes(bytes) => {
+                    assert!(bytes > 0, "took nothing");
+                    self.remove(from, bytes);
+                }
+                Taken::Skip { bytes, skip } => {
+                    assert!(skip > 0, "skips nothing");
+                    self.remove(from, bytes);
+                    self.side(from).skip = skip;
+                    while self.side(from).skip > 0 && !self.side(from).kept.is_empty() {
+                        let side = self.side(from);
+                        let Call { length, time, .. } = side.calls[0];
+                        let passed = usize::try_from(side.skip).unwrap_or(usize::MAX).min(length);
+                        let forever = side.skip == FOREVER;
+                        self.remove(from, passed);
+                        if !forever {
+                            let side = self.side(from);
+                            side.position = side.position.wrapping_sub(passed as u32);
+                            self.pass(from, time, passed as u64);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops kept bytes from the front.
+    fn remove(&mut self, from: Role, mut bytes: usize) {
+        let side = self.side(from);
+        assert!(bytes <= side.kept.len(), "took {bytes} of {}", side.kept.len());
+        side.kept.drain(..bytes);
+        side.position = side.position.wrapping_add(bytes as u32);
+        while bytes > 0 {
+            let call = &mut side.calls[0];
+            let part = call.length.min(bytes);
+            call.length -= part;
+            call.whole = false;
+            bytes -= part;
+            if call.length == 0 {
+                side.calls.remove(0);
+            }
+        }
+    }
+}
