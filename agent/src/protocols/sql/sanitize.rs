@@ -1,0 +1,31 @@
+//! `db.query.text` without values: every literal becomes `?`, comments go, the rest stays as it was written.
+
+use super::{
+    Dialect,
+    lexer::{Kind, Lexer},
+};
+
+/// The text with literals replaced. Parameters (`$1`, `?`) stay, so a fully parameterised text without comments is unchanged.
+pub(super) fn sanitize(text: &[u8], dialect: Dialect) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut removed = false;
+    for token in Lexer::new(text, dialect) {
+        match token.kind {
+            Kind::Comment => {
+                removed = true;
+                continue;
+            }
+            Kind::Literal => out.push(b'?'),
+            Kind::Word | Kind::Quoted => {
+                // `a/**/b` are two words, and must not become one.
+                if removed && out.last().is_some_and(|byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_') {
+                    out.push(b' ');
+                }
+                out.extend_from_slice(token.text);
+            }
+            Kind::Space | Kind::Parameter | Kind::Symbol => out.extend_from_slice(token.text),
+        }
+        removed = false;
+    }
+    String::from_utf8_lossy(out.trim_ascii()).into_owned()
+}
