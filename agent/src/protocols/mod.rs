@@ -4,6 +4,7 @@
 //! value for each connection, fed by [`crate::streams`], and reports through [`Signals`]. To add one: a file or folder
 //! here that implements [`Protocol`], and one line in [`PROTOCOLS`].
 
+pub mod mysql;
 pub mod sql;
 
 use crate::{
@@ -14,7 +15,9 @@ use crate::{
 use std::borrow::Cow;
 
 /// The protocols, in the order in which a connection's first bytes are offered to them.
-pub static PROTOCOLS: &[Registration] = &[];
+pub static PROTOCOLS: &[Registration] = &[
+    mysql::REGISTRATION,
+];
 
 /// How a protocol is found and begun.
 #[derive(Debug)]
