@@ -269,7 +269,7 @@ impl MySql {
                 return;
             }
             Command::Prepare => {
-                let statement = Arc::new(Statement::new(bytes, true, Dialect::MySql, &session.options));
+                let statement = Arc::new(Statement::new(bytes, Dialect::MySql, &session.options));
                 session.statements.requested(&statement);
                 Effect::Prepared(statement)
             }

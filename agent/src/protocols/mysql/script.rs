@@ -59,7 +59,7 @@ impl Part {
     fn new(text: &[u8], options: &Options) -> Self {
         let (word, rest) = first_word(text);
         Self {
-            statement: Arc::new(Statement::new(text, false, Dialect::MySql, options)),
+            statement: Arc::new(Statement::new(text, Dialect::MySql, options)),
             call: word.eq_ignore_ascii_case(b"CALL"),
             database: if word.eq_ignore_ascii_case(b"USE") { used_database(rest) } else { None },
         }
