@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     MySql,
     command::Command,
-    detect::{looks_like_command, Likeness},
+    detect::{Likeness, looks_like_command},
     handshake::{ANSWER_LIMIT, Answer, changed_user_database},
     packet::{HEADER, Header, LARGEST, Reader, name},
     script::{Script, after_attributes, looks_like_attributes},

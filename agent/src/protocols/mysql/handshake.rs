@@ -103,9 +103,7 @@ impl Answer {
             reader.nul_bytes()?;
         }
         // Some clients leave out the zero byte at the end of the packet.
-        let database = (client & CONNECT_WITH_DB != 0)
-            .then(|| reader.nul_bytes().unwrap_or(reader.0))
-            .and_then(name);
+        let database = (client & CONNECT_WITH_DB != 0).then(|| reader.nul_bytes().unwrap_or(reader.0)).and_then(name);
         let capabilities = Capabilities {
             multi_statements: agreed & MULTI_STATEMENTS != 0,
             query_attributes: agreed & QUERY_ATTRIBUTES != 0,

@@ -31,11 +31,8 @@ pub(super) struct Part {
 impl Script {
     /// Understands a text; `several` if the connection allows more than one statement in it.
     pub(super) fn new(text: &[u8], several: bool, options: &Options) -> Self {
-        let pieces = if several && memchr::memchr(b';', text).is_some() {
-            sql::split(text, Dialect::MySql)
-        } else {
-            Vec::new()
-        };
+        let pieces =
+            if several && memchr::memchr(b';', text).is_some() { sql::split(text, Dialect::MySql) } else { Vec::new() };
         let parts = if pieces.len() > 1 {
             pieces.into_iter().map(|piece| Part::new(piece, options)).collect()
         } else {
@@ -119,11 +116,11 @@ pub(super) fn after_attributes(payload: &[u8]) -> Option<&[u8]> {
 /// Passes over one value of the binary protocol. The type's upper byte only says whether it is signed.
 fn pass_value(reader: &mut Reader<'_>, kind: u16) -> Option<()> {
     let fixed = match kind.to_le_bytes()[0] {
-        0x06 => 0,                                  // NULL
-        0x01 => 1,                                  // TINY
-        0x02 | 0x0D => 2,                           // SHORT, YEAR
-        0x03 | 0x04 | 0x09 => 4,                    // LONG, FLOAT, INT24
-        0x05 | 0x08 => 8,                           // DOUBLE, LONGLONG
+        0x06 => 0,                                          // NULL
+        0x01 => 1,                                          // TINY
+        0x02 | 0x0D => 2,                                   // SHORT, YEAR
+        0x03 | 0x04 | 0x09 => 4,                            // LONG, FLOAT, INT24
+        0x05 | 0x08 => 8,                                   // DOUBLE, LONGLONG
         0x07 | 0x0A | 0x0B | 0x0C => reader.byte()?.into(), // TIMESTAMP, DATE, TIME, DATETIME
         _ => usize::try_from(reader.lenenc()?).ok()?,
     };

@@ -148,7 +148,9 @@ impl Server {
                 Packet::End(eof) if self.separates(&eof, header) => Packet::Inner,
                 packet => packet,
             },
-            (Place::Rows { .. } | Place::Columns(_) | Place::Definitions(_), _) | (Place::First, Reply::Rows) => Packet::Inner,
+            (Place::Rows { .. } | Place::Columns(_) | Place::Definitions(_), _) | (Place::First, Reply::Rows) => {
+                Packet::Inner
+            }
         }
     }
 
@@ -305,6 +307,9 @@ impl MySql {
     /// The packet that ends a result has been seen completely.
     fn end_result(&mut self, ending: Ending, time: Time, signals: &mut Signals) {
         let next = self.server.next;
+        if ending.opens_cursor() {
+            self.session.forget_rows();
+        }
         self.response_done();
         if self.session.ended(ending, time, signals) {
             self.server.next = next;
@@ -426,7 +431,9 @@ fn starts_response(front: &Pending, bytes: &[u8]) -> Option<bool> {
         Packet::End(ending) => ending.is_plausible(payload),
         Packet::Done => header.length < 512 && payload.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '),
         Packet::Inner => match front.reply {
-            Reply::Results => first == 0xFB || column_count(payload, header.length).is_some_and(|(count, _)| count <= 4096),
+            Reply::Results => {
+                first == 0xFB || column_count(payload, header.length).is_some_and(|(count, _)| count <= 4096)
+            }
             Reply::Prepared => matches!(front.effect, Effect::Prepared(_)),
             Reply::Rows | Reply::Authentication | Reply::Status | Reply::Text => true,
         },

@@ -2,13 +2,7 @@
 
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
-use super::{
-    command::Reply,
-    handshake::Capabilities,
-    packet::Ending,
-    script::Script,
-    statements::Statements,
-};
+use super::{command::Reply, handshake::Capabilities, packet::Ending, script::Script, statements::Statements};
 use crate::{
     event::Time,
     protocols::{

@@ -7,7 +7,9 @@ fn a_result_whose_middle_is_missing_ends_at_its_terminator() {
     for end in [EOF, OK_EOF] {
         let mut play = Play::session();
         play.c(&query("SELECT a FROM t")).s(&packets(1, &[b"\x01", COLUMN, EOF, b"\x01x"]));
-        play.gap(Role::Server).s(b"st of a row\x01x\x03").s(&[b"tail of a row\x02xx".to_vec(), packet(77, end)].concat());
+        play.gap(Role::Server)
+            .s(b"st of a row\x01x\x03")
+            .s(&[b"tail of a row\x02xx".to_vec(), packet(77, end)].concat());
         assert_eq!(play.story()[1..], ["open 0 @40", "close 0 @80 shop SELECT a FROM t error=- rows=-"]);
         // In step again.
         play.c(&query("SELECT b")).s(&okay(1, 2));
@@ -59,7 +61,8 @@ fn responses_of_one_turn_are_not_mixed_up() {
     play.c(&[query("SELECT a"), query("SELECT b"), query("SELECT c")].concat());
     play.s(&okay(1, 2)).gap(Role::Server).s(&okay(1, 2));
     play.c(&query("SELECT d")).s(&error(1, 1064, "syntax"));
-    let seen: Vec<_> = play.closed().iter().map(|done| (text(done, "db.query.text"), text(done, "error.type"))).collect();
+    let seen: Vec<_> =
+        play.closed().iter().map(|done| (text(done, "db.query.text"), text(done, "error.type"))).collect();
     let want = [("SELECT a", "-"), ("SELECT b", "-"), ("SELECT c", "-"), ("SELECT d", "1064")];
     assert_eq!(seen, want.map(|(a, b)| (a.to_owned(), b.to_owned())));
     assert_eq!(play.signals.iter().filter(|signal| **signal == Signal::Lost(Loss::Incomplete)).count(), 2);
@@ -92,7 +95,11 @@ fn a_connection_older_than_its_observer() {
         let mut play = Play::new(false);
         play.s(b"\x01x\x02\0\0\x09\x01y").s(&packet(10, EOF));
         play.c(&packet(0, b"\x03\0\x01SELECT a FROM t"));
-        play.s(&if eof { packets(1, &[b"\x01", COLUMN, EOF, b"\x01x", EOF]) } else { packets(1, &[b"\x01", COLUMN, b"\x01x", OK_EOF]) });
+        play.s(&if eof {
+            packets(1, &[b"\x01", COLUMN, EOF, b"\x01x", EOF])
+        } else {
+            packets(1, &[b"\x01", COLUMN, b"\x01x", OK_EOF])
+        });
         play.c(&packet(0, b"\x17\x09\0\0\0\0\x01\0\0\0")).s(&packets(1, &[b"\x01", COLUMN, OK_EOF]));
         assert_eq!(
             play.story(),

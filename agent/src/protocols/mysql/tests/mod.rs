@@ -1,9 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
-mod recognise;
 mod hand;
 mod hostile;
 mod loss;
+mod recognise;
 mod recorded;
 
 use super::*;

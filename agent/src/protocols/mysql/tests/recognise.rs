@@ -37,7 +37,10 @@ fn commands_in_the_middle_of_a_connection_are_the_clients() {
         assert_eq!(guess(&bytes, false, 4000), Guess::Client, "{bytes:?}");
     }
     // Only the head of a long statement was captured.
-    assert_eq!(guess(&query(&format!("INSERT INTO t VALUES ('{}", "x".repeat(5000)))[..200], false, 4000), Guess::Client);
+    assert_eq!(
+        guess(&query(&format!("INSERT INTO t VALUES ('{}", "x".repeat(5000)))[..200], false, 4000),
+        Guess::Client
+    );
     assert_eq!(guess(&packet(0, b"\x02shop"), false, 4000), Guess::No);
     assert_eq!(guess(&packet(0, b"\x02shop"), false, 3306), Guess::Client);
 }

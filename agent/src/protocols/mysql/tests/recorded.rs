@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::protocols::{Guess, Hint};
 
 type Call = (Role, Vec<u8>);
 
@@ -36,13 +37,18 @@ const RECORDED: [&str; 5] = [
 ];
 
 /// Text, database and error of each exchange, after checking that nothing was lost.
-fn summary(play: &Play) -> Vec<String> {
+fn summary(play: &Play, system: &str) -> Vec<String> {
     let lost = play.signals.iter().any(|signal| matches!(signal, Signal::Lost(_) | Signal::Abandon(_)));
     assert!(!lost, "{:?}", play.story());
     let lines = play.closed().into_iter().map(|done| {
-        assert_eq!(text(done, "db.system.name"), "mariadb");
+        assert_eq!(text(done, "db.system.name"), system);
         let rows = text(done, "db.response.returned_rows");
-        format!("{} | {} | {} | {rows}", text(done, "db.query.text"), text(done, "db.namespace"), text(done, "error.type"))
+        format!(
+            "{} | {} | {} | {rows}",
+            text(done, "db.query.text"),
+            text(done, "db.namespace"),
+            text(done, "error.type")
+        )
     });
     lines.collect()
 }
@@ -83,47 +89,97 @@ fn one_cut_anywhere_gives_the_same_signals() {
 
 #[test]
 fn recorded_queries() {
-    assert_eq!(summary(&play(&calls(RECORDED[0]), usize::MAX)), [""; 0]);
+    assert_eq!(
+        summary(&play(&calls(RECORDED[0]), usize::MAX), "mariadb"),
+        [
+            "SET AUTOCOMMIT = ? | test | - | -",
+            "DROP TABLE IF EXISTS pets | test | - | -",
+            "CREATE TABLE pets (id INT, name VARCHAR(?)) | test | - | -",
+            "INSERT INTO pets VALUES (?,?),(?,?) | test | - | -",
+            "SELECT * FROM pets | test | - | 2",
+            "SELECT * FROM missing | test | 1146 | -",
+            "USE test | mysql | - | -",
+            "SELECT ? | test | - | 1",
+            "SELECT ? | test | - | 1",
+            "INSERT INTO pets VALUES (?,?) | test | - | -",
+            "COMMIT | test | - | -",
+        ]
+    );
 }
 
 #[test]
 fn recorded_procedures() {
-    assert_eq!(summary(&play(&calls(RECORDED[1]), usize::MAX)), [""; 0]);
+    assert_eq!(
+        summary(&play(&calls(RECORDED[1]), usize::MAX), "mariadb"),
+        [
+            "SET AUTOCOMMIT = ? | test | - | -",
+            "DROP PROCEDURE IF EXISTS two | test | - | -",
+            "CREATE PROCEDURE two() BEGIN SELECT ?; SELECT ?; END | test | - | -",
+            "CALL two() | test | - | 2",
+            "CALL two() | test | - | 2",
+            "SELECT ? | test | - | 1",
+        ]
+    );
 }
 
 #[test]
 fn recorded_local_file() {
-    assert_eq!(summary(&play(&calls(RECORDED[2]), usize::MAX)), [""; 0]);
+    assert_eq!(
+        summary(&play(&calls(RECORDED[2]), usize::MAX), "mariadb"),
+        [
+            "SET AUTOCOMMIT = ? | test | - | -",
+            "LOAD DATA LOCAL INFILE ? INTO TABLE pets | test | - | -",
+            "SELECT COUNT(*) FROM pets | test | - | 1",
+        ]
+    );
 }
 
 #[test]
 fn recorded_prepared_statements() {
-    assert_eq!(summary(&play(&calls(RECORDED[3]), usize::MAX)), [""; 0]);
+    assert_eq!(
+        summary(&play(&calls(RECORDED[3]), usize::MAX), "mariadb"),
+        [
+            "SET AUTOCOMMIT = ? | test | - | -",
+            "SELECT id, name FROM pets WHERE id > ? | test | - | 3",
+            "SELECT id, name FROM pets WHERE id > ? | test | - | -",
+            "SELECT ? | test | - | 1",
+            "SELECT nope FROM pets | test | 1054 | -",
+            "SELECT ? | test | - | 1",
+        ]
+    );
 }
 
 #[test]
 fn recorded_deprecated_eof_and_cached_metadata() {
-    assert_eq!(summary(&play(&calls(RECORDED[4]), usize::MAX)), [""; 0]);
+    assert_eq!(
+        summary(&play(&calls(RECORDED[4]), usize::MAX), "mariadb"),
+        [
+            "SELECT id FROM pets | test | - | 3",
+            "USE mysql | test | - | -",
+            "SELECT ? | mysql | - | 1",
+            "USE test | mysql | - | -",
+            "SELECT ? | test | - | 1",
+            "SELECT id FROM pets WHERE id > ? | test | - | 2",
+            "SELECT id FROM pets WHERE id > ? | test | - | 2",
+            "SELECT id FROM pets WHERE id > ? | test | - | 2",
+            "SELECT id FROM pets WHERE id > ? | test | - | -",
+            "INSERT INTO pets VALUES (?, ?) | test | - | -",
+        ]
+    );
 }
 
-/// The TCP payloads of a classic pcap file, in file order; Ethernet, loopback or raw IPv4.
-fn pcap(path: &Path, port: u16) -> Vec<Call> {
+/// The TCP payloads of a classic pcap file of Ethernet frames with IPv4, in file order; the lower port is the server's.
+fn pcap(path: &Path) -> Vec<Call> {
     let file = std::fs::read(path).unwrap();
     let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
     assert_eq!(word(0), 0xA1B2_C3D4, "little endian pcap");
-    let link = match word(20) {
-        1 => 14,
-        0 | 108 => 4,
-        113 => 16,
-        101 => 0,
-        other => panic!("link type {other}"),
-    };
+    assert_eq!(word(20), 1, "Ethernet");
     let (mut at, mut calls) = (24, Vec::new());
     while at + 16 <= file.len() {
         let length = word(at + 8) as usize;
         let frame = &file[at + 16..at + 16 + length];
         at += 16 + length;
-        let ip = &frame[link..];
+        let ip = &frame[14..];
         if ip[0] >> 4 != 4 || ip[9] != 6 {
             continue;
         }
@@ -131,7 +187,7 @@ fn pcap(path: &Path, port: u16) -> Vec<Call> {
         let tcp = &ip[usize::from(ip[0] & 15) * 4..];
         let payload = &tcp[usize::from(tcp[12] >> 4) * 4..];
         if !payload.is_empty() {
-            let to_server = u16::from_be_bytes([tcp[2], tcp[3]]) == port;
+            let to_server = tcp[2..4] < tcp[..2];
             calls.push((if to_server { Role::Client } else { Role::Server }, payload.to_vec()));
         }
     }
@@ -145,15 +201,34 @@ fn captures_by_others() {
         eprintln!("no captures at {}: not checked", folder.display());
         return;
     }
-    for name in ["mysql-error", "mysql-exec", "mysql-table-insert", "mysql-table-select"] {
-        let calls = pcap(&folder.join(name).with_extension("pcap"), 3306);
-        println!("{name} {:?}", calls.iter().map(|(r, b)| format!("{r:?} {}", b.len())).collect::<Vec<_>>());
-        let server_first = calls.first().is_some_and(|(from, _)| *from == Role::Server);
-        let mut play = Play::new(server_first);
-        for (from, bytes) in &calls {
-            play.send(*from, bytes);
+    let seen = |name: &str, from_start: bool| {
+        let mut play = Play::new(from_start);
+        for (from, bytes) in pcap(&folder.join(name)) {
+            play.send(from, &bytes);
         }
-        println!("{:#?}", play.story());
-    }
-    panic!("look");
+        summary(&play, "mysql")
+    };
+    // MySQL 8.0 with query attributes and without EOF packets.
+    assert_eq!(
+        seen("mysql-error.pcap", true),
+        ["select @@version_comment limit ? | - | - | 1", "SELECT DATABASE() | - | - | 1"]
+    );
+    assert_eq!(
+        seen("mysql-table-insert.pcap", true),
+        [
+            "select @@version_comment limit ? | deepflow | - | 1",
+            "insert into tmp (id,lcuuid) values (?,?) | deepflow | - | -",
+        ]
+    );
+    assert_eq!(
+        seen("mysql-table-select.pcap", true),
+        ["select @@version_comment limit ? | yuanchao | - | 1", "select * from test_table | yuanchao | - | 2"]
+    );
+    // The middle of a connection: one statement is prepared and executed.
+    let middle = folder.join("mysql-exec.pcap");
+    let first = pcap(&middle).remove(0).1;
+    assert_eq!(super::super::detect::detect(&first, Hint { port: 30130, from_start: false }), Guess::Client);
+    let executed = seen("mysql-exec.pcap", false);
+    assert_eq!(executed.len(), 1);
+    assert!(executed[0].starts_with("INSERT INTO `controller` (`cpu_num`,`memory_size`,"), "{executed:?}");
 }
