@@ -5,6 +5,7 @@
 //! here that implements [`Protocol`], and one line in [`PROTOCOLS`].
 
 pub mod http1;
+pub mod mysql;
 pub mod sql;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -17,7 +18,11 @@ use crate::{
 use std::borrow::Cow;
 
 /// The protocols, in the order in which a connection's first bytes are offered to them.
-pub static PROTOCOLS: &[Registration] = &[http1::REGISTRATION];
+#[rustfmt::skip] // one line each
+pub static PROTOCOLS: &[Registration] = &[
+    http1::REGISTRATION,
+    mysql::REGISTRATION,
+];
 
 /// How a protocol is found and begun.
 #[derive(Debug)]
