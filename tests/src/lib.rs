@@ -1,1 +1,30 @@
-//! e2e
+//! What the end-to-end tests and the demo are made of: servers, applications and collectors with own ports and data
+//! folders that end with the value that started them, the agent itself, and a plain HTTP client.
+
+pub mod apps;
+pub mod causes;
+pub mod http;
+pub mod mariadb;
+pub mod nginx;
+pub mod otlp;
+pub mod ports;
+pub mod postgres;
+pub mod rotel;
+pub mod server;
+pub mod syspan;
+pub mod wait;
+
+use std::path::{Path, PathBuf};
+
+/// The folder of this crate, which holds the applications.
+#[must_use]
+pub fn sources() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The workspace's `target` folder, where `cargo xtask` installs and builds.
+#[must_use]
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| sources().parent().unwrap_or(sources()).join("target"), PathBuf::from)
+}

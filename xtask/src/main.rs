@@ -1,1 +1,52 @@
-fn main(){}
+//! The only build driver: `cargo xtask setup|build|test|lint|demo`.
+
+mod build;
+mod demo;
+mod lint;
+mod setup;
+mod steps;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows syspan; installs what that needs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install everything that building and testing needs and that is missing
+    Setup,
+    /// Build the agent: target/release/syspan
+    Build,
+    /// Unit tests, end-to-end tests and lints, with one line at the end that sums them
+    Test(test::Options),
+    /// Formatting, clippy, dependency rules and spelling
+    Lint,
+    /// A small shop, traced: ends with the trace that shows its forgotten N+1 query
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Setup => setup::run(setup::Scope::Everything),
+        Command::Build => build::run(),
+        Command::Test(options) => test::run(&options),
+        Command::Lint => lint::run(),
+        Command::Demo(options) => demo::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The test applications, which know nothing of tracing.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+
+use crate::{ports, server::Server};
+
+/// A running application that listens on a port of 127.0.0.1.
+#[derive(Debug)]
+pub struct App {
+    server: Server,
+    _folder: TempDir,
+    port: u16,
+}
+
+/// Environment variables.
+pub type Environment = [(String, String)];
+
+impl App {
+    /// A Node script, which listens on `PORT`.
+    pub fn node(script: &Path, environment: &Environment) -> Result<Self> {
+        let modules = crate::target().join("apps/node/node_modules");
+        ensure!(modules.is_dir(), "{} is missing: run `cargo xtask setup`", modules.display());
+        let port = ports::free()?;
+        let mut command = Command::new("node");
+        command.arg(script).env("NODE_PATH", modules).env("PORT", port.to_string());
+        Self::start("node", port, &mut command, environment)
+    }
+
+    /// The WSGI application `app` of a Python file, under gunicorn with two processes of four threads.
+    pub fn gunicorn(file: &Path, environment: &Environment) -> Result<Self> {
+        let port = ports::free()?;
+        let (folder, module) = module(file);
+        let mut command = Command::new(python("bin/gunicorn")?);
+        command
+            .args(["--workers", "2", "--worker-class", "gthread", "--threads", "4", "--no-control-socket"])
+            .args(["--keep-alive", "60", "--graceful-timeout", "1", "--bind"])
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--chdir")
+            .arg(folder)
+            .arg(format!("{module}:app"));
+        Self::start("gunicorn", port, &mut command, environment)
+    }
+
+    /// The ASGI application `app` of a Python file, under uvicorn.
+    pub fn uvicorn(file: &Path, environment: &Environment) -> Result<Self> {
+        let port = ports::free()?;
+        let (folder, module) = module(file);
+        let mut command = Command::new(python("bin/uvicorn")?);
+        command.args(["--port", &port.to_string(), "--no-access-log", "--app-dir"]).arg(folder);
+        command.arg(format!("{module}:app"));
+        Self::start("uvicorn", port, &mut command, environment)
+    }
+
+    /// tests/apps/node-orders.
+    pub fn orders(environment: &Environment) -> Result<Self> {
+        Self::node(&crate::sources().join("apps/node-orders/server.js"), environment)
+    }
+
+    /// tests/apps/python-web/threads.py under gunicorn.
+    pub fn threads(environment: &Environment) -> Result<Self> {
+        Self::gunicorn(&crate::sources().join("apps/python-web/threads.py"), environment)
+    }
+
+    /// tests/apps/python-web/event_loop.py under uvicorn.
+    pub fn event_loop(environment: &Environment) -> Result<Self> {
+        Self::uvicorn(&crate::sources().join("apps/python-web/event_loop.py"), environment)
+    }
+
+    fn start(name: &str, port: u16, command: &mut Command, environment: &Environment) -> Result<Self> {
+        let folder = TempDir::with_prefix("app-")?;
+        command.envs(environment.iter().cloned()).env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut server = Server::start(name, folder.path(), command)?;
+        server.wait_for_port(port)?;
+        Ok(Self { server, _folder: folder, port })
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Process id: of the master where there are workers.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// What it has written so far.
+    pub fn output(&self) -> Result<String> {
+        self.server.output()
+    }
+}
+
+/// A file of the applications' Python environment.
+pub fn python(path: &str) -> Result<PathBuf> {
+    let file = crate::target().join("apps/python").join(path);
+    ensure!(file.exists(), "{} is missing: run `cargo xtask setup`", file.display());
+    Ok(file)
+}
+
+fn module(file: &Path) -> (PathBuf, String) {
+    let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
+    (folder, file.file_stem().unwrap_or_default().to_string_lossy().into_owned())
+}

@@ -1,0 +1,221 @@
+//! A plain HTTP/1.1 client over one connection, and loads made of several. No library, so that the bytes on the wire
+//! and the system calls that send them are exactly these.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// No test application takes this long for one answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Body, without its framing.
+    pub body: Vec<u8>,
+}
+
+/// A keep-alive connection to a port of 127.0.0.1.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects.
+    pub fn connect(port: u16) -> Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port)).with_context(|| format!("port {port}"))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// `GET path`.
+    pub fn get(&mut self, path: &str) -> Result<Response> {
+        self.get_with(path, &[])
+    }
+
+    /// `GET path` with further header lines, sent as they are.
+    pub fn get_with(&mut self, path: &str, headers: &[&str]) -> Result<Response> {
+        self.send(request("GET", path, headers).as_bytes())?;
+        self.receive()
+    }
+
+    /// `POST path` with an empty body.
+    pub fn post(&mut self, path: &str) -> Result<Response> {
+        self.send(request("POST", path, &["Content-Length: 0"]).as_bytes())?;
+        self.receive()
+    }
+
+    /// Sends all requests in one write, then reads all answers.
+    pub fn pipeline(&mut self, paths: &[String]) -> Result<Vec<Response>> {
+        let requests: String = paths.iter().map(|path| request("GET", path, &[])).collect();
+        self.send(requests.as_bytes())?;
+        paths.iter().map(|_| self.receive()).collect()
+    }
+
+    /// Writes bytes as they are, in one system call unless the socket's buffer is full.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.stream.get_mut().write_all(bytes)?)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&mut self) -> Result<()> {
+        Ok(self.stream.get_mut().shutdown(Shutdown::Write)?)
+    }
+
+    /// Reads one answer.
+    pub fn receive(&mut self) -> Result<Response> {
+        let status_line = self.line()?;
+        let status = status_line
+            .strip_prefix("HTTP/1.")
+            .and_then(|rest| rest.get(2..5))
+            .and_then(|code| code.parse().ok())
+            .with_context(|| format!("not an HTTP/1 status line: {status_line:?}"))?;
+        let (mut length, mut chunked) = (0, false);
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                break;
+            }
+            let (name, value) = line.split_once(':').with_context(|| format!("not a header: {line:?}"))?;
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse()?;
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                chunked = value.trim().eq_ignore_ascii_case("chunked");
+            }
+        }
+        let body = if chunked { self.chunks()? } else { self.exactly(length)? };
+        Ok(Response { status, body })
+    }
+
+    fn chunks(&mut self) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let length = usize::from_str_radix(line.trim(), 16).with_context(|| format!("chunk length {line:?}"))?;
+            let chunk = self.exactly(length)?;
+            ensure!(self.line()?.is_empty(), "a chunk without its end");
+            if chunk.is_empty() {
+                return Ok(body);
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+
+    fn exactly(&mut self, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line)? == 0 {
+            bail!("the server closed the connection");
+        }
+        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+}
+
+fn request(method: &str, path: &str, headers: &[&str]) -> String {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.test\r\n");
+    for header in headers {
+        text.push_str(header);
+        text.push_str("\r\n");
+    }
+    text + "\r\n"
+}
+
+/// Several connections that are kept busy at the same time.
+#[derive(Debug)]
+pub struct Load {
+    clients: Vec<Client>,
+}
+
+impl Load {
+    /// Opens the connections.
+    pub fn connect(port: u16, connections: usize) -> Result<Self> {
+        Ok(Self { clients: (0..connections).map(|_| Client::connect(port)).collect::<Result<_>>()? })
+    }
+
+    /// Sends `total` GET requests, each connection the next one as soon as its last answer has come, and demands
+    /// status 200 of all. `path` makes the path of the n-th request.
+    pub fn run(&mut self, total: usize, path: impl Fn(usize) -> String + Sync) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let work = |client: &mut Client| -> Result<()> {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= total {
+                    return Ok(());
+                }
+                let path = path(number);
+                let response = client.get(&path).with_context(|| path.clone())?;
+                let body = String::from_utf8_lossy(&response.body);
+                ensure!(response.status == 200, "{path}: {} {body}", response.status);
+            }
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = self.clients.iter_mut().map(|client| scope.spawn(|| work(client))).collect();
+            threads.into_iter().try_for_each(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(_) => bail!("a connection's thread panicked"),
+            })
+        })
+    }
+}
+
+/// One request on a connection of its own.
+pub fn get(port: u16, path: &str) -> Result<Response> {
+    Client::connect(port)?.get(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::{Client, Response};
+
+    /// A server that answers whatever comes with these bytes.
+    fn serve(answer: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(answer).unwrap();
+        });
+        port
+    }
+
+    #[test]
+    fn bodies_by_length_and_in_chunks() {
+        let port = serve(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 404 Not Found\r\n\
+              Transfer-Encoding: chunked\r\n\r\n2\r\nno\r\n1\r\n!\r\n0\r\n\r\n",
+        );
+        let responses = Client::connect(port).unwrap().pipeline(&["/a".to_owned(), "/b".to_owned()]).unwrap();
+        let expected = [(200, "abc"), (404, "no!")].map(|(status, body)| Response { status, body: body.into() });
+        assert_eq!(responses, expected);
+    }
+
+    #[test]
+    fn a_closed_connection_is_an_error() {
+        let port = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab");
+        assert!(Client::connect(port).unwrap().get("/").is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! The agent under test.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::PathBuf,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+
+use crate::{
+    otlp::{self, Span},
+    server::Server,
+    wait,
+};
+
+/// The agent's program: `SYSPAN_BIN`, else the release build.
+#[must_use]
+pub fn program() -> PathBuf {
+    std::env::var_os("SYSPAN_BIN").map_or_else(|| crate::target().join("release/syspan"), PathBuf::from)
+}
+
+/// A `syspan run` whose probes are attached.
+#[derive(Debug)]
+pub struct Syspan {
+    server: Server,
+    folder: TempDir,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The spans of `--output otlp-json`.
+    pub spans: Vec<Span>,
+    /// The loss counters that are not zero.
+    pub losses: BTreeMap<String, u64>,
+    /// Standard error.
+    pub messages: String,
+}
+
+impl Syspan {
+    /// `syspan run --output otlp-json` for the processes and with further arguments; returns once it is ready.
+    pub fn run(pids: &[u32], arguments: &[&str]) -> Result<Self> {
+        Self::start(&[&["--output", "otlp-json"], arguments].concat(), pids)
+    }
+
+    /// `syspan run` with exactly these arguments and a `--pid` for each process; returns once it is ready.
+    pub fn start(arguments: &[&str], pids: &[u32]) -> Result<Self> {
+        let folder = TempDir::with_prefix("syspan-")?;
+        // Spans go to a file, which never makes the agent wait for a reader; messages are the server's log.
+        let spans = folder.path().join("spans");
+        File::create(&spans)?;
+        let mut command = Command::new("sh");
+        command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans);
+        command.arg(program()).arg("run").args(arguments);
+        for pid in pids {
+            command.args(["--pid", &pid.to_string()]);
+        }
+        let mut server = Server::start("syspan", folder.path(), &command)?;
+        server
+            .wait_until("ready", |server| Ok(server.output()?.lines().any(|line| line.starts_with("syspan: ready"))))?;
+        Ok(Self { server, folder })
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// What it has printed on standard output so far.
+    pub fn printed(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.folder.path().join("spans"))?)
+    }
+
+    /// Waits until the printed spans satisfy a condition.
+    pub fn wait_for(&self, what: &str, condition: impl Fn(&[Span]) -> bool) -> Result<()> {
+        wait::until(what, wait::START, || {
+            let text = self.printed()?;
+            // The last line may be half written.
+            let complete = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
+            Ok(condition(&otlp::read(complete)?).then_some(()))
+        })
+    }
+
+    /// SIGTERM: demands exit status 0 and returns what was printed.
+    pub fn stop(self) -> Result<Outcome> {
+        let Self { server, folder } = self;
+        let log = folder.path().join("syspan.log");
+        let status = server.stop()?;
+        let messages = fs::read_to_string(log)?;
+        ensure!(status.success(), "syspan ended with {status}:\n{messages}");
+        let spans = otlp::read(&fs::read_to_string(folder.path().join("spans"))?)?;
+        Ok(Outcome { spans, losses: losses(&messages)?, messages })
+    }
+
+    /// SIGKILL.
+    pub fn kill(self) -> Result<()> {
+        self.server.kill()?;
+        Ok(())
+    }
+}
+
+/// Runs the agent to its end: for runs that are refused at once, or are limited by `--duration`.
+pub fn output(arguments: &[&str]) -> Result<Output> {
+    // A run that should have been refused must not go on for ever.
+    let limit = Duration::from_secs(30);
+    Command::new("timeout")
+        .arg(limit.as_secs().to_string())
+        .arg(program())
+        .args(arguments)
+        .output()
+        .with_context(|| program().display().to_string())
+}
+
+/// The closing line `syspan: lost nothing`, or `syspan: lost ring_full=3 gap=1`.
+fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
+    let line = messages
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("syspan: lost "))
+        .with_context(|| format!("no loss counters in:\n{messages}"))?;
+    if line.trim() == "nothing" {
+        return Ok(BTreeMap::new());
+    }
+    line.split([' ', ','])
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let (name, count) = part.split_once('=').with_context(|| format!("not name=count: {part}"))?;
+            Ok((name.to_owned(), count.parse().with_context(|| part.to_owned())?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::losses;
+
+    #[test]
+    fn the_last_loss_line_counts() {
+        let text = "syspan: ready\nsyspan: lost gap=1\nsyspan: lost ring_full=3 gap=1\n";
+        let expected = [("gap".to_owned(), 1), ("ring_full".to_owned(), 3)];
+        assert_eq!(losses(text).unwrap(), expected.into());
+        assert!(losses("syspan: lost nothing\n").unwrap().is_empty());
+        assert!(losses("syspan: ready\n").is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! Waiting for a condition: polled, bounded, and given up when the user interrupts.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+/// Long enough for a slow shared machine to start any one server.
+pub const START: Duration = Duration::from_secs(60);
+
+const INTERVAL: Duration = Duration::from_millis(10);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Makes every wait, running or to come, end with an error.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`interrupt`] was called.
+#[must_use]
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Polls until `probe` gives a value; an error of the probe, the timeout or an interrupt ends it.
+pub fn until<T>(what: &str, timeout: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = probe()? {
+            return Ok(value);
+        }
+        if interrupted() {
+            bail!("interrupted while waiting for {what}");
+        }
+        if started.elapsed() > timeout {
+            bail!("waited {} s for {what}, in vain", timeout.as_secs());
+        }
+        thread::sleep(INTERVAL);
+    }
+}

@@ -1,0 +1,125 @@
+//! What must not go wrong when something else does.
+
+#![allow(clippy::panic, reason = "tests")]
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use anyhow::{Result, bail};
+use syspan_tests::{
+    apps::App,
+    causes::requests,
+    http::{Client, Load},
+    postgres::Postgres,
+    syspan::{self, Syspan},
+    wait,
+};
+use tempfile::TempDir;
+
+#[test]
+fn garbage_on_a_followed_socket() -> Result<()> {
+    let app = App::orders(&[])?;
+    let syspan = Syspan::run(&[app.pid()], &[])?;
+    let binary: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let beginnings: [&[u8]; 6] = [
+        b"",
+        b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
+        b"GET / HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    for beginning in beginnings {
+        let mut client = Client::connect(app.port())?;
+        // The application may close the connection before it has taken everything.
+        let _ = client.send(beginning).and_then(|()| client.send(&binary)).and_then(|()| client.finish());
+        while client.receive().is_ok() {}
+    }
+    let mut load = Load::connect(app.port(), 4)?;
+    load.run(50, |number| format!("/hello?id={number}"))?;
+    let outcome = syspan.stop()?;
+    assert!(!outcome.messages.contains("panicked"), "{}", outcome.messages);
+    let mut requests = requests(&outcome.spans);
+    requests.retain(|target, _| target.starts_with("/hello?id="));
+    assert_eq!(requests, (0..50).map(|number| (format!("/hello?id={number}"), 1)).collect());
+    Ok(())
+}
+
+/// Asserts how a refused run ends: the status, and one message line that contains all these words.
+fn assert_refused(output: &std::process::Output, status: i32, words: &[&str]) {
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{messages}");
+    assert!(
+        messages.lines().any(|line| words.iter().all(|word| line.contains(word))),
+        "no line with {words:?} in:\n{messages}"
+    );
+    assert!(!messages.contains("panicked"), "{messages}");
+}
+
+#[test]
+fn a_process_that_does_not_exist() -> Result<()> {
+    // Above the largest pid that any kernel gives (PID_MAX_LIMIT is 2^22).
+    assert_refused(&syspan::output(&["run", "--pid", "4194305"])?, 1, &["4194305"]);
+    Ok(())
+}
+
+#[test]
+fn wrong_usage() -> Result<()> {
+    assert_refused(&syspan::output(&["run", "--no-such-option"])?, 2, &["--no-such-option"]);
+    Ok(())
+}
+
+#[test]
+fn without_privileges() -> Result<()> {
+    // The build folder may be closed to other users.
+    let folder = TempDir::with_prefix("unprivileged-")?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
+    let program = folder.path().join("syspan");
+    fs::copy(syspan::program(), &program)?;
+    let output = Command::new("setpriv")
+        .args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "timeout", "30"])
+        .arg(&program)
+        .args(["run", "--all"])
+        .current_dir("/")
+        .output()?;
+    assert_refused(&output, 1, &["CAP_BPF"]);
+    Ok(())
+}
+
+#[test]
+fn killed_under_load() -> Result<()> {
+    const REQUESTS: usize = 3000;
+    let postgres = Postgres::start()?;
+    let app = App::orders(&postgres.environment())?;
+    let mut load = Load::connect(app.port(), 16)?;
+    let syspan = Syspan::run(&[app.pid()], &[])?;
+    let sent = AtomicUsize::new(0);
+    thread::scope(|scope| -> Result<()> {
+        let loading = scope.spawn(|| {
+            load.run(REQUESTS, |number| {
+                sent.fetch_add(1, Ordering::Relaxed);
+                format!("/checkout?id={number}")
+            })
+        });
+        let killed = wait::until("a third of the load", wait::START, || {
+            Ok((loading.is_finished() || sent.load(Ordering::Relaxed) > REQUESTS / 3).then_some(()))
+        })
+        .and_then(|()| syspan.kill());
+        assert!(!loading.is_finished(), "the agent was to be killed while requests were under way");
+        match loading.join() {
+            Ok(outcome) => killed.and(outcome),
+            Err(_) => bail!("the load panicked"),
+        }
+    })?;
+    // Nothing is left behind that would disturb the next one.
+    let syspan = Syspan::run(&[app.pid()], &[])?;
+    load.run(100, |number| format!("/checkout?id={number}"))?;
+    let outcome = syspan.stop()?;
+    assert_eq!(requests(&outcome.spans).values().sum::<usize>(), 100);
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! `cargo xtask lint`: formatting, clippy, dependency rules, spelling. Each is one check with a name.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{
+    setup::{self, Scope},
+    steps, workspace,
+};
+
+/// Tools from the registry that only the lints need, with the flags and profile that build them fastest.
+const TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-machete", "0.9.2")];
+
+/// The spell checker ships as a ready-made program in a Python wheel.
+const TYPOS: &str = "typos==1.52.0";
+
+/// Runs all checks; an error if one fails.
+pub(crate) fn run() -> Result<()> {
+    setup::run(Scope::Build)?;
+    let failed: Vec<&str> = checks()?.into_iter().filter(|(_, passed)| !passed).map(|(name, _)| name).collect();
+    anyhow::ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
+}
+
+/// Runs all checks, set-up done: their names, and whether they passed.
+pub(crate) fn checks() -> Result<Vec<(&'static str, bool)>> {
+    install_tools()?;
+    let deny_warnings = ["--", "--deny", "warnings"];
+    let mut checks = Vec::new();
+    let mut check = |name, command: &mut Command| {
+        steps::say(&format!("Lint: {name}"));
+        let outcome = steps::run(command);
+        if let Err(error) = &outcome {
+            eprintln!("    {error:#}");
+        }
+        checks.push((name, outcome.is_ok()));
+    };
+
+    check("rustfmt", setup::cargo()?.args(["fmt", "--all", "--check"]));
+    check(
+        "clippy",
+        setup::cargo()?
+            .args(["clippy", "--quiet", "--workspace", "--exclude", "syspan-ebpf", "--all-targets"])
+            .args(deny_warnings),
+    );
+    // On the host's target: its `core` is there, and the lints do not depend on it. aya-ebpf's inline assembly feature
+    // is unstable, and without std there is no unwinding.
+    check(
+        "clippy-ebpf",
+        setup::cargo()?
+            .envs([("RUSTC_BOOTSTRAP", "1"), ("CARGO_PROFILE_DEV_PANIC", "abort")])
+            .arg("--config")
+            .arg("build.target-dir='target/ebpf-lint'")
+            .args(["clippy", "--quiet", "--package", "syspan-ebpf"])
+            .args(deny_warnings),
+    );
+    // Advisories come from a database on the network, which a build must not depend on.
+    check("cargo-deny", setup::cargo()?.args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]));
+    check("cargo-machete", setup::cargo()?.arg("machete"));
+    check("typos", Command::new(workspace::tools().join("python/bin/typos")).current_dir(workspace::root()));
+    Ok(checks)
+}
+
+fn install_tools() -> Result<()> {
+    for (name, version) in TOOLS {
+        if steps::on_path(name) || workspace::tools().join("bin").join(name).is_file() {
+            continue;
+        }
+        // Unoptimised: they run for a second, and an optimised build takes minutes.
+        steps::run_quietly(
+            &format!("Building {name} {version}"),
+            name,
+            Command::new("cargo")
+                .envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")])
+                .args(["install", name, "--debug", "--locked", "--version", version, "--root"])
+                .arg(workspace::tools()),
+        )?;
+    }
+    if !workspace::tools().join("python/bin/typos").is_file() {
+        setup::python_tool(TYPOS)?;
+    }
+    Ok(())
+}

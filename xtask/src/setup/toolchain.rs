@@ -1,0 +1,113 @@
+//! The Rust toolchain for the eBPF programs, which need `core` for a target that rustup does not ship, and bpf-linker.
+
+use std::{
+    env,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Result, bail};
+
+use super::packages::{self, Package};
+use crate::{steps, workspace};
+
+/// `debian`, `nightly`, or the folder of a toolchain; agent/build.rs reads it too.
+const CHOICE: &str = "SYSPAN_EBPF_TOOLCHAIN";
+
+/// The last version whose LLVM bindings fit Debian's LLVM 22.
+const LINKER_VERSION: &str = "0.13.0";
+
+/// Where Debian keeps the LLVM that its rustc-web was built with.
+const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
+
+/// A toolchain that can build for `bpfel-unknown-none`.
+pub(crate) enum Toolchain {
+    /// Debian's rustc-web with its prebuilt `core`.
+    Debian,
+    /// rustup's nightly with the `rust-src` component.
+    Nightly,
+    /// A folder with `bin/cargo` and `bin/rustc`.
+    Folder(PathBuf),
+}
+
+/// What the environment names, else what this machine has, else what can be installed on it.
+pub(crate) fn chosen() -> Result<Toolchain> {
+    match env::var(CHOICE).ok().as_deref() {
+        Some("debian") => Ok(Toolchain::Debian),
+        Some("nightly") => Ok(Toolchain::Nightly),
+        Some(folder) if Path::new(folder).join("bin/rustc").is_file() => Ok(Toolchain::Folder(folder.into())),
+        Some(other) => bail!("{CHOICE}={other}: expected `debian`, `nightly`, or a folder that contains bin/rustc"),
+        None if Path::new("/usr/lib/rustlib/bpfel-unknown-none").exists() => Ok(Toolchain::Debian),
+        None if nightly_has_source() && find_linker().is_some() => Ok(Toolchain::Nightly),
+        None => Ok(Toolchain::Debian),
+    }
+}
+
+impl Toolchain {
+    /// The Debian packages it consists of.
+    pub(crate) fn packages(&self) -> Vec<Package> {
+        match self {
+            Toolchain::Debian => packages::EBPF.to_vec(),
+            Toolchain::Nightly | Toolchain::Folder(_) => Vec::new(),
+        }
+    }
+
+    fn choice(&self) -> OsString {
+        match self {
+            Toolchain::Debian => "debian".into(),
+            Toolchain::Nightly => "nightly".into(),
+            Toolchain::Folder(path) => path.into(),
+        }
+    }
+
+    /// Builds bpf-linker against the LLVM of the toolchain; its LLVM must not be older than rustc's.
+    pub(crate) fn install_linker(&self) -> Result<()> {
+        if find_linker().is_some() {
+            return Ok(());
+        }
+        match self {
+            Toolchain::Debian => steps::run_quietly(
+                &format!("Building bpf-linker {LINKER_VERSION} (about a minute)"),
+                "bpf-linker",
+                Command::new("cargo")
+                    .env("LLVM_PREFIX", DEBIAN_LLVM)
+                    .args(["install", "bpf-linker", "--locked", "--version", LINKER_VERSION])
+                    .args(["--no-default-features", "--features", "llvm-22", "--root"])
+                    .arg(workspace::tools()),
+            ),
+            Toolchain::Nightly | Toolchain::Folder(_) => {
+                bail!("bpf-linker is not on the PATH; for rustup's nightly install it with `cargo install bpf-linker`")
+            }
+        }
+    }
+}
+
+fn linker_path() -> PathBuf {
+    workspace::tools().join("bin/bpf-linker")
+}
+
+fn find_linker() -> Option<PathBuf> {
+    let own = linker_path();
+    if own.is_file() {
+        return Some(own);
+    }
+    steps::on_path("bpf-linker").then(|| "bpf-linker".into())
+}
+
+fn nightly_has_source() -> bool {
+    let sysroot = Command::new("rustc").args(["+nightly", "--print", "sysroot"]).stderr(Stdio::null()).output();
+    sysroot.is_ok_and(|output| {
+        let path = String::from_utf8_lossy(&output.stdout);
+        output.status.success() && Path::new(path.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
+    })
+}
+
+/// A cargo of this workspace: its build scripts find the chosen eBPF toolchain and the installed tools.
+pub(crate) fn cargo() -> Result<Command> {
+    let mut command = Command::new("cargo");
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(workspace::tools().join("bin")).chain(env::split_paths(&path));
+    command.current_dir(workspace::root()).env("PATH", env::join_paths(folders)?).env(CHOICE, chosen()?.choice());
+    Ok(command)
+}
