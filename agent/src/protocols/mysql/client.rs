@@ -86,7 +86,7 @@ impl MySql {
                 };
                 request.sequence = header.sequence;
                 request.more = header.length == LARGEST;
-                self.pass_rest(request, HEADER, header.length, input.last, signals)
+                self.pass_rest(request, HEADER, header.length, signals)
             }
         }
     }
@@ -155,10 +155,10 @@ impl MySql {
             more: header.length == LARGEST,
             text: Vec::new(),
         };
-        if request.left == 0 || command.needs(self.session.options.sql_limit) == 0 {
+        if request.left == 0 || command.needs(self.session.options.sql_limit, None) == 0 {
             let left = request.left;
             self.arguments(&request, &[], signals);
-            return self.pass_rest(request, HEADER + 1, left, input.last, signals);
+            return self.pass_rest(request, HEADER + 1, left, signals);
         }
         self.client.place = Place::Arguments(request);
         Taken::Bytes(HEADER + 1)
@@ -182,7 +182,8 @@ impl MySql {
     }
 
     fn read_arguments(&mut self, mut request: Request, input: Input<'_>, signals: &mut Signals) -> Taken {
-        let wanted = request.command.needs(self.session.options.sql_limit).saturating_sub(request.text.len());
+        let first = request.text.first().or(input.bytes.first()).copied();
+        let wanted = request.command.needs(self.session.options.sql_limit, first).saturating_sub(request.text.len());
         let wanted = wanted.min(request.left);
         let is_text = matches!(request.command, Command::Query | Command::Prepare);
         let Some(available) = input.bytes.get(..wanted) else {
@@ -204,22 +205,22 @@ impl MySql {
             self.arguments(&request, available, signals);
         }
         let left = request.left;
-        self.pass_rest(request, wanted, left, input.last, signals)
+        self.pass_rest(request, wanted, left, signals)
     }
 
     /// Passes over what is left of a packet; the command is complete when that was its last.
-    fn pass_rest(&mut self, request: Request, bytes: usize, left: usize, time: Time, signals: &mut Signals) -> Taken {
+    fn pass_rest(&mut self, request: Request, bytes: usize, left: usize, signals: &mut Signals) -> Taken {
         let more = request.more;
         self.client.place = Place::Rest { request, more };
         if left == 0 {
-            self.rest_passed(time, signals);
+            self.rest_passed(signals);
         } else {
             self.client.passing = true;
         }
         take(bytes, left)
     }
 
-    fn rest_passed(&mut self, _time: Time, signals: &mut Signals) {
+    fn rest_passed(&mut self, signals: &mut Signals) {
         self.client.passing = false;
         match std::mem::replace(&mut self.client.place, Place::Packet) {
             Place::Rest { request, more: false } => {
@@ -231,9 +232,9 @@ impl MySql {
         }
     }
 
-    pub(super) fn skipped_client(&mut self, time: Time, signals: &mut Signals) {
+    pub(super) fn skipped_client(&mut self, signals: &mut Signals) {
         if self.client.passing {
-            self.rest_passed(time, signals);
+            self.rest_passed(signals);
         }
     }
 
@@ -320,16 +321,14 @@ impl MySql {
                 return self.abandon(Loss::Tls, signals);
             }
             match looks_like_command(input.bytes, true) {
-                Likeness::Yes => return self.read_packet_after_loss(input, signals),
+                Likeness::Yes => {
+                    self.client.place = Place::Packet;
+                    return self.read_packet(input, signals);
+                }
                 Likeness::TooShort => return Taken::More,
                 Likeness::No => {}
             }
         }
         Taken::Bytes(input.bytes.len())
-    }
-
-    fn read_packet_after_loss(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
-        self.client.place = Place::Packet;
-        self.read_packet(input, signals)
     }
 }

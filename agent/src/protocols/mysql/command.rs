@@ -94,10 +94,12 @@ impl Command {
         }
     }
 
-    /// How many bytes after the command's number are looked at.
-    pub(super) fn needs(self, sql_limit: usize) -> usize {
+    /// How many bytes after the command's number are looked at; `first` is the first of them. A query's text may come after
+    /// attributes: two bytes, unless there are some.
+    pub(super) fn needs(self, sql_limit: usize, first: Option<u8>) -> usize {
         match self {
-            Self::Query => sql_limit.saturating_add(ATTRIBUTES_LIMIT),
+            Self::Query if matches!(first, Some(1..=8)) => sql_limit.saturating_add(ATTRIBUTES_LIMIT),
+            Self::Query => sql_limit.saturating_add(2),
             Self::Prepare => sql_limit,
             Self::InitDb => NAME_LIMIT,
             Self::ChangeUser => ANSWER_LIMIT,

@@ -115,7 +115,7 @@ fn looks_like_greeting(bytes: &[u8]) -> Likeness {
 /// protocol exists, so commands that say little about themselves count as well.
 pub(super) fn looks_like_command(bytes: &[u8], relaxed: bool) -> Likeness {
     let Some((header, payload)) = Header::parse(bytes) else { return Likeness::TooShort };
-    if header.sequence != 0 || header.length == 0 {
+    if header.sequence != 0 || header.length == 0 || is_tls_record(bytes) {
         return Likeness::No;
     }
     let exact = payload.len() == header.length;
@@ -134,7 +134,10 @@ pub(super) fn looks_like_command(bytes: &[u8], relaxed: bool) -> Likeness {
     let complete = exact || followed.is_some();
     let sure = |yes: bool| if yes { Likeness::Yes } else { Likeness::No };
     match command {
-        Command::Query | Command::Prepare => looks_like_statement(arguments, payload.len() == header.length),
+        Command::Query | Command::Prepare => {
+            let printable = arguments.first().is_some_and(u8::is_ascii_alphabetic);
+            if relaxed && exact && printable { Likeness::Yes } else { looks_like_statement(arguments, complete) }
+        }
         Command::Execute => {
             if header.length < 10 {
                 return Likeness::No;
@@ -156,12 +159,17 @@ pub(super) fn looks_like_command(bytes: &[u8], relaxed: bool) -> Likeness {
         Command::Fetch => sure(relaxed && exact && header.length == 9),
         Command::SetOption => sure(relaxed && exact && header.length == 3),
         Command::Statistics => sure(relaxed && exact && header.length == 1),
-        Command::BulkExecute => sure(relaxed && header.length > 6),
+        Command::BulkExecute => sure(relaxed && matches!(arguments.get(4..6), Some(&[0 | 0x40 | 0x80 | 0xC0, 0]))),
         Command::SendLongData => sure(relaxed && header.length >= 7),
         Command::FieldList => sure(relaxed && exact && arguments.contains(&0)),
         Command::ChangeUser => sure(relaxed && exact && memchr::memchr(0, arguments).is_some()),
         Command::Quit | Command::Stream | Command::ProcessInfo | Command::Other => Likeness::No,
     }
+}
+
+/// A TLS record of less than 256 bytes looks like the header of a packet of 197 KB: type, version 3.x, length.
+fn is_tls_record(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
 }
 
 /// Whether these are the first bytes of a statement (after attributes and comments).
@@ -175,9 +183,6 @@ fn looks_like_statement(arguments: &[u8], complete: bool) -> Likeness {
         arguments
     };
     let mut text = Reader(text.trim_ascii_start());
-    if text.0.iter().any(|&byte| byte < b' ' && !byte.is_ascii_whitespace()) && !complete {
-        return Likeness::No;
-    }
     while let Some(b'(' | b' ') = text.0.first() {
         text.take(1);
     }
@@ -189,7 +194,7 @@ fn looks_like_statement(arguments: &[u8], complete: bool) -> Likeness {
         return Likeness::Yes;
     }
     let prefix = |verb: &&str| verb.as_bytes().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    if !complete && rest.is_empty() && VERBS.iter().any(|verb| prefix(&verb)) {
+    if !complete && rest.is_empty() && VERBS.iter().any(|verb| prefix(verb)) {
         return Likeness::TooShort;
     }
     Likeness::No

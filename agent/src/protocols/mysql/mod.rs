@@ -95,7 +95,7 @@ impl Protocol for MySql {
     fn skipped(&mut self, from: Role, time: Time, signals: &mut Signals) {
         match from {
             _ if self.over => {}
-            Role::Client => self.skipped_client(time, signals),
+            Role::Client => self.skipped_client(signals),
             Role::Server => self.skipped_server(time, signals),
         }
     }

@@ -160,7 +160,7 @@ impl Play {
     /// An authenticated session.
     fn session() -> Self {
         let mut play = Self::new(true);
-        play.s(&greeting("8.0.36", u32::MAX & !ZSTD & !COMPRESS & !SSL)).c(&answer(PLAIN, "shop")).s(&okay(2, 2));
+        play.s(&greeting("8.0.36", !(ZSTD | COMPRESS | SSL))).c(&answer(PLAIN, "shop")).s(&okay(2, 2));
         play
     }
 }

@@ -47,7 +47,7 @@ fn commands_in_the_middle_of_a_connection_are_the_clients() {
 
 #[test]
 fn other_protocols_are_not_claimed() {
-    let others: [&[u8]; 9] = [
+    let others: [&[u8]; 10] = [
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -56,6 +56,7 @@ fn other_protocols_are_not_claimed() {
         b"Q\0\0\0\x0eSELECT 1;\0",
         b"*1\r\n$4\r\nPING\r\n",
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
+        b"\x17\x03\x03\0\x18encrypted, of 24 bytes..",
         b"SSH-2.0-OpenSSH_9.6\r\n",
     ];
     for bytes in others {

@@ -222,7 +222,7 @@ fn captures_by_others() {
     );
     assert_eq!(
         seen("mysql-table-select.pcap", true),
-        ["select @@version_comment limit ? | yuanchao | - | 1", "select * from test_table | yuanchao | - | 2"]
+        ["select @@version_comment limit ? | yuanchao | - | 1", "select * from test_table | yuanchao | - | 3"]
     );
     // The middle of a connection: one statement is prepared and executed.
     let middle = folder.join("mysql-exec.pcap");
