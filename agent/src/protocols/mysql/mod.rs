@@ -1,11 +1,11 @@
 //! The MySQL and MariaDB client/server protocol, as its client uses it.
 //!
 //! Sources of the rules: MySQL's "Client/Server Protocol" (dev.mysql.com/doc/dev/mysql-server, page PROTOCOL) and MariaDB's
-//! (mariadb.com/kb, "Clients & Utilities: Server Client Protocol").
+//! (mariadb.com/docs, "Clients & Utilities: Server Client Protocol").
 //!
-//! - [`packet`] has the framing and the packets of one form, [`handshake`] the start-up, [`command`] the list of commands.
-//! - [`client`] reads the client's direction, [`server`] the server's, packet by packet; rows are passed over unread.
-//! - [`session`] pairs commands with responses, which come in the order of the commands, and makes the exchanges: one
+//! - `packet` has the framing and the packets of one form, `handshake` the start-up, `command` the list of commands.
+//! - `client` reads the client's direction, `server` the server's, packet by packet; rows are passed over unread.
+//! - `session` pairs commands with responses, which come in the order of the commands, and makes the exchanges: one
 //!   for each executed statement.
 //!
 //! Nothing has to be known of the negotiation to find a response's end. An EOF packet has 5 bytes, the OK packet that takes its
