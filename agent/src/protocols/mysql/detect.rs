@@ -194,7 +194,7 @@ fn looks_like_statement(arguments: &[u8], complete: bool) -> Likeness {
         return Likeness::Yes;
     }
     let prefix = |verb: &&str| verb.as_bytes().get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-    if !complete && rest.is_empty() && VERBS.iter().any(|verb| prefix(verb)) {
+    if !complete && rest.is_empty() && VERBS.iter().any(prefix) {
         return Likeness::TooShort;
     }
     Likeness::No
