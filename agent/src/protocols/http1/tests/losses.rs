@@ -149,6 +149,16 @@ fn an_unseen_request_between_two_is_not_answered_for_another() {
 }
 
 #[test]
+fn a_refusal_that_was_lost_does_not_block_the_client() {
+    let mut driver = driver(Client);
+    driver.send(Client, 1, b"CONNECT a.b:443 HTTP/1.1\r\n\r\n");
+    driver.call(Server, 2, b"", 300, b"no\r\n");
+    driver.send(Client, 3, GET);
+    driver.send(Server, 4, OK);
+    assert_eq!(brief(&driver.signals), ["+0", ".0", "lost incomplete", "-0", "+1", ".1", "-1 200"]);
+}
+
+#[test]
 fn a_connection_seen_from_its_middle() {
     let mut driver = driver(Server);
     driver.send(Server, 1, OK);
