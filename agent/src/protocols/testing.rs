@@ -26,6 +26,8 @@ struct Side {
     calls: Vec<Call>,
     position: u32,
     skip: u64,
+    /// Whole calls are missing before the next one.
+    gap: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -50,7 +52,9 @@ impl Driver {
 
     /// One call of which only the head and the tail were captured.
     pub(crate) fn call(&mut self, from: Role, time: Time, head: &[u8], missing: u64, tail: &[u8]) {
-        let turned = self.last_sender != Some(from);
+        // After a gap nobody knows where a turn began.
+        let gap = std::mem::take(&mut self.side(from).gap);
+        let turned = self.last_sender != Some(from) && !gap;
         self.last_sender = Some(from);
         self.bytes(from, Call { length: head.len(), time, turned, whole: true }, head);
         if missing > 0 {
@@ -61,6 +65,7 @@ impl Driver {
 
     /// Calls of which nothing was seen; it shows when the next bytes come.
     pub(crate) fn gap(&mut self, from: Role, time: Time, length: u64) {
+        self.side(from).gap = true;
         self.missing(from, time, length);
     }
 

@@ -20,6 +20,11 @@ impl Http1 {
                 let framing = *framing;
                 self.expected_body(framing, input, signals)
             }
+            // The answer to the CONNECT was lost: only a request shows that there is no tunnel.
+            State::Connecting if self.open.is_empty() || self.responses.is_lost() => {
+                self.requests.lose();
+                self.lost_request(input, signals)
+            }
             State::Connecting => Taken::More,
             State::Chunked(chunked) => match chunked.step(input.bytes) {
                 Step::More => Taken::More,

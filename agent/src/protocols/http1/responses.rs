@@ -135,7 +135,8 @@ impl Http1 {
                 self.responses.state = State::Head;
                 return self.response_head(input, signals);
             }
-            _ => {}
+            // Bytes in the middle of a turn: the oldest request's answer has begun before them, or they are an earlier one's.
+            _ => self.open.iter_mut().take(1).for_each(Open::miss),
         }
         if let State::Lost(tail) = &mut self.responses.state
             && tail.ends_chunked(input.bytes)

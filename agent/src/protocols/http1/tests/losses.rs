@@ -71,7 +71,7 @@ fn a_lost_response_is_not_replaced_by_the_next_one() {
     driver.send(Client, 3, GET);
     // Nothing of the first response was seen, and the second request does not begin a turn: whose is this?
     driver.send(Server, 4, OK);
-    assert_eq!(brief(&driver.signals), ["+0", ".0", "lost incomplete", "-0", "lost incomplete", "lost unmatched"]);
+    assert_eq!(brief(&driver.signals), ["+0", ".0", "lost incomplete", "-0", "lost incomplete"]);
     driver.take();
     driver.send(Client, 5, GET);
     driver.send(Server, 6, OK);
@@ -85,11 +85,14 @@ fn a_lost_response_and_a_lost_request_do_not_shift_the_pairs() {
     // Its response and the next request are lost; the gap shows when the next response comes.
     driver.gap(Server, 4, OK.len() as u64);
     driver.send(Server, 4, b"HTTP/1.1 500 Not the first's\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(brief(&driver.signals), ["+0", ".0", "lost incomplete", "-0", "lost unmatched"]);
-    driver.take();
+    assert_eq!(brief(&driver.signals), ["+0", ".0"]);
     driver.gap(Client, 5, GET.len() as u64);
     driver.send(Client, 5, GET);
     driver.send(Server, 6, OK);
+    assert_eq!(brief(&driver.signals)[2..], ["lost incomplete", "-0", "lost unmatched"]);
+    driver.take();
+    driver.send(Client, 7, GET);
+    driver.send(Server, 8, OK);
     assert_eq!(brief(&driver.signals), ["+1", ".1", "-1 200"]);
 }
 
@@ -101,7 +104,7 @@ fn a_response_that_shows_late_as_lost_closes_both_requests() {
     driver.send(Client, 3, GET);
     driver.gap(Server, 4, OK.len() as u64);
     driver.send(Server, 4, OK);
-    assert_eq!(brief(&driver.signals)[4..], ["lost incomplete", "-0", "lost incomplete", "-1", "lost unmatched"]);
+    assert_eq!(brief(&driver.signals)[4..], ["lost incomplete", "-0", "lost incomplete", "-1"]);
     driver.take();
     driver.send(Client, 5, GET);
     driver.send(Server, 6, OK);
@@ -117,7 +120,12 @@ fn a_lost_request_leaves_its_response_unmatched() {
     driver.gap(Client, 5, GET.len() as u64);
     driver.send(Client, 5, GET);
     driver.send(Server, 6, OK);
-    assert_eq!(brief(&driver.signals), ["+0", ".0", "-0 200", "lost unmatched", "+1", ".1", "-1 200"]);
+    // Between the gap and the second response a turn is missing: that response may be the lost request's.
+    assert_eq!(brief(&driver.signals), ["+0", ".0", "-0 200", "lost unmatched", "lost unmatched"]);
+    driver.take();
+    driver.send(Client, 7, GET);
+    driver.send(Server, 8, OK);
+    assert_eq!(brief(&driver.signals), ["+1", ".1", "-1 200"]);
 }
 
 #[test]
@@ -146,6 +154,16 @@ fn an_unseen_request_between_two_is_not_answered_for_another() {
         brief(&driver.signals)
     );
     assert!(driver.signals.contains(&Signal::Lost(Loss::Unmatched)));
+}
+
+#[test]
+fn a_refusal_that_was_lost_does_not_block_the_client() {
+    let mut driver = driver(Client);
+    driver.send(Client, 1, b"CONNECT a.b:443 HTTP/1.1\r\n\r\n");
+    driver.call(Server, 2, b"", 300, b"no\r\n");
+    driver.send(Client, 3, GET);
+    driver.send(Server, 4, OK);
+    assert_eq!(brief(&driver.signals), ["+0", ".0", "lost incomplete", "-0", "+1", ".1", "-1 200"]);
 }
 
 #[test]
@@ -306,7 +324,7 @@ proptest! {
         play(&bursts)?;
     }
 
-    /// However much was lost, two exchanges later everything is seen again.
+    /// However much was lost, at most two exchanges later everything is seen again.
     #[test]
     fn a_connection_recovers(bursts in proptest::collection::vec(burst(1), 1..8)) {
         let seen = |shape| (vec![shape], Fate::Seen, vec![(0, Fate::Seen)]);
