@@ -1,7 +1,7 @@
 //! `--output tree`: finished traces as a waterfall in the terminal.
 //!
-//! Spans come one by one, children before their parents; a trace is shown once its root has ended and nothing more of it came for a
-//! while. Time comes from the caller.
+//! Spans come one by one, children before their parents; a trace is shown once its root has ended and nothing more of
+//! it came for a while. Time comes from the caller.
 
 mod bar;
 mod render;
@@ -19,9 +19,11 @@ pub use render::{Style, render};
 use crate::traces::span::{Span, TraceId};
 
 const MILLISECOND: u64 = 1_000_000;
-/// A trace with its root is shown when no span of it came for this long: longer than the engine holds events back to order them.
+/// A trace with its root is shown when no span of it came for this long: longer than the engine holds events back to
+/// order them.
 const QUIET: u64 = 500 * MILLISECOND;
-/// A trace without its root is shown when no span of it came for this long: the caller is not observed, or the request is slow.
+/// A trace without its root is shown when no span of it came for this long: the caller is not observed, or the request
+/// is slow.
 const QUIET_WITHOUT_ROOT: u64 = 5_000 * MILLISECOND;
 /// Traces that wait to be shown. Beyond, the one that waited longest is shown as it is.
 const MAX_TRACES: usize = 1_000;

@@ -98,7 +98,8 @@ impl Line {
     }
 }
 
-/// Draws one trace: a line about the whole, then a row for each step. Ends with a line break; empty if there are no spans.
+/// Draws one trace: a line about the whole, then a row for each step. Ends with a line break; empty if there are no
+/// spans.
 #[must_use]
 pub fn render(spans: &[Span], style: &Style) -> String {
     draw(spans, *style, false, 0)
@@ -180,7 +181,8 @@ fn header(root: &Step<'_>, spans: &[Span], total: u64, continued: bool, width: u
     line
 }
 
-/// The tree's lines, who, what, how often, and what is wrong with it, in at most `width` columns. Where room is short, the name gives way.
+/// The tree's lines, who, what, how often, and what is wrong with it, in at most `width` columns. Where room is short,
+/// the name gives way.
 fn label(step: &Step<'_>, width: usize) -> Line {
     let mut line = Line::default();
     line.add(branches(step), Paint::Dim);

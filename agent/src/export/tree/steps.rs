@@ -116,7 +116,8 @@ fn rows<'a>(
         .collect()
 }
 
-/// The SERVER span right below a CLIENT span, taken from its children, if there is exactly one: the other end of its connection.
+/// The SERVER span right below a CLIENT span, taken from its children, if there is exactly one: the other end of its
+/// connection.
 fn answer<'a>(span: &Span, children: &mut HashMap<SpanId, Vec<&'a Span>>) -> Option<&'a Span> {
     if span.kind != Kind::Client {
         return None;
