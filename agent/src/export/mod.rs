@@ -1,11 +1,12 @@
-//! Spans leave the process: to a collector by OTLP ([`Exporter`]), or as text to a terminal or file.
+//! Spans leave the process: to a collector by OTLP ([`Exporter`]), or to a terminal or file ([`Printer`]).
 //!
-//! [`Exporter`] runs on its own and never makes the pipeline wait. The three printers are plain functions of spans:
-//! [`json::write`], [`text::write`] and, with a memory of unfinished traces, [`tree::Tree`].
+//! Both take spans as they are finished. [`Exporter`] runs on its own and never makes the pipeline wait; [`Printer`]
+//! writes at once, with the [`json`], [`text`] or [`tree`] format.
 
 pub mod json;
 mod otlp;
 mod plain;
+mod printer;
 mod proto;
 mod report;
 #[cfg(test)]
@@ -14,4 +15,5 @@ pub mod text;
 pub mod tree;
 
 pub use otlp::{ConfigError, ExportError, Exporter, OtlpConfig, Protocol, Unreachable, probe};
+pub use printer::{Format, Printer, UnknownFormat};
 pub use report::{ExportReport, summary};
