@@ -104,6 +104,8 @@ impl OtlpConfig {
     /// `--otlp` is a base URL like `OTEL_EXPORTER_OTLP_ENDPOINT`, unless its path already ends in `/v1/traces`. Where
     /// nothing names a protocol, a `--otlp` with port 4317 means gRPC.
     ///
+    /// `OTEL_BSP_EXPORT_TIMEOUT` has no effect: a batch is tried for as long as there is room behind it (see `worker`).
+    ///
     /// # Errors
     /// If `--otlp` is no `http` or `https` URL.
     pub fn read(
@@ -124,6 +126,9 @@ struct Environment<'a> {
 
 impl Environment<'_> {
     fn config(&mut self, otlp: Option<&str>, protocol: Option<Protocol>) -> Result<Option<OtlpConfig>, ConfigError> {
+        if self.get("OTEL_CONFIG_FILE").is_some() {
+            self.warnings.push("OTEL_CONFIG_FILE is not supported: the other OTEL_* variables apply".to_owned());
+        }
         if self.enabled("OTEL_SDK_DISABLED") {
             if otlp.is_some() {
                 self.warnings.push("OTEL_SDK_DISABLED=true: nothing is exported to --otlp".to_owned());

@@ -4,6 +4,7 @@
 //! it came for a while. Time comes from the caller.
 
 mod bar;
+mod palette;
 mod render;
 mod steps;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::{
     io::{self, Write},
 };
 
+use palette::Palette;
 pub use render::{Style, render};
 
 use crate::traces::span::{Evidence, Span, SpanId, TraceId};
@@ -39,6 +41,7 @@ const MAX_SHOWN: usize = 10_000;
 #[derive(Debug)]
 pub struct Tree {
     style: Style,
+    palette: Palette,
     open: HashMap<TraceId, Open>,
     /// Spans in `open`.
     waiting: usize,
@@ -65,7 +68,8 @@ struct Open {
 impl Open {
     fn is_ready(&mut self, now: u64) -> bool {
         let quiet = now.saturating_sub(self.last_arrival);
-        quiet >= QUIET && quiet >= *self.patience.get_or_insert_with(|| patience(&self.spans, self.continued || self.missing > 0))
+        quiet >= QUIET
+            && quiet >= *self.patience.get_or_insert_with(|| patience(&self.spans, self.continued || self.missing > 0))
     }
 
     /// Traces are shown in the order of their beginnings, as far as they are shown together.
@@ -95,6 +99,7 @@ impl Tree {
     pub fn new(style: Style) -> Self {
         Self {
             style,
+            palette: Palette::default(),
             open: HashMap::new(),
             waiting: 0,
             opened: 0,
@@ -162,7 +167,7 @@ impl Tree {
             if self.shown_in_order.len() > MAX_SHOWN {
                 self.shown_in_order.pop_front().map(|oldest| self.shown.remove(&oldest));
             }
-            let text = render::draw(&trace.spans, self.style, trace.continued, trace.missing);
+            let text = render::draw(&trace.spans, self.style, &mut self.palette, trace.continued, trace.missing);
             writeln!(out, "{text}")?;
         }
         Ok(())

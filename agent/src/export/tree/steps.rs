@@ -192,6 +192,11 @@ impl<'a> Step<'a> {
         Some(call.answer.unwrap_or(call.span).process.service_name())
     }
 
+    /// The service whose span it is, or that calls.
+    pub(super) fn caller(&self) -> Option<&'a str> {
+        self.calls.first().map(|call| call.span.process.service_name())
+    }
+
     /// What is called where the other side was not seen: a database's kind or a server's address.
     pub(super) fn unseen_peer(&self) -> Option<String> {
         let call = self.calls.first().filter(|call| call.answer.is_none() && call.span.kind == Kind::Client)?;
