@@ -1,12 +1,11 @@
-//! Spans leave the process: to a collector by OTLP ([`Exporter`]), or to a terminal or file ([`Printer`]).
+//! Spans leave the process: to a collector by OTLP ([`Exporter`]), or as text to a terminal or file.
 //!
-//! Both take spans as they are finished. [`Exporter`] runs on its own and never makes the pipeline wait; [`Printer`]
-//! writes at once, with the [`json`], [`text`] or [`tree`] format.
+//! [`Exporter`] runs on its own and never makes the pipeline wait. The three printers are plain functions of spans:
+//! [`json::write`], [`text::write`] and, with a memory of unfinished traces, [`tree::Tree`].
 
 pub mod json;
 mod otlp;
 mod plain;
-mod printer;
 mod proto;
 mod report;
 #[cfg(test)]
@@ -15,5 +14,4 @@ pub mod text;
 pub mod tree;
 
 pub use otlp::{ConfigError, ExportError, Exporter, OtlpConfig, Protocol, Unreachable, probe};
-pub use printer::{Format, Printer, UnknownFormat};
 pub use report::{ExportReport, summary};
