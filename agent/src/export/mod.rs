@@ -1,7 +1,7 @@
 //! Spans leave the process: to a collector by OTLP ([`Exporter`]), or as text to a terminal or file.
 //!
-//! [`Exporter`] runs on its own and never makes the pipeline wait. The three printers are plain functions of spans: [`json::write`],
-//! [`text::write`] and, with a memory of unfinished traces, [`tree::Tree`].
+//! [`Exporter`] runs on its own and never makes the pipeline wait. The three printers are plain functions of spans:
+//! [`json::write`], [`text::write`] and, with a memory of unfinished traces, [`tree::Tree`].
 
 pub mod json;
 mod otlp;

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
     trace::v1::{self as otlp, ResourceSpans, ScopeSpans},
 };
-use opentelemetry_semantic_conventions::SCHEMA_URL;
+use opentelemetry_semantic_conventions::{SCHEMA_URL, attribute};
 
 use crate::{
     processes::Process,
@@ -65,10 +65,11 @@ fn resource(process: &Process) -> Resource {
     Resource { attributes: attributes.collect(), ..Resource::default() }
 }
 
-/// Resource attributes are kept as text; the conventions make `process.pid` the one integer among those that are set.
+/// Resource attributes are kept as text; among those of a process, the conventions make these integers.
 fn resource_value(key: &str, value: &str) -> any_value::Value {
+    const INTEGERS: [&str; 2] = [attribute::PROCESS_PID, attribute::PROCESS_PARENT_PID];
     match value.parse() {
-        Ok(pid) if key == opentelemetry_semantic_conventions::attribute::PROCESS_PID => any_value::Value::IntValue(pid),
+        Ok(number) if INTEGERS.contains(&key) => any_value::Value::IntValue(number),
         _ => any_value::Value::StringValue(value.to_owned()),
     }
 }
@@ -89,7 +90,7 @@ fn convert(span: &Span) -> otlp::Span {
         .into(),
         start_time_unix_nano: span.start,
         end_time_unix_nano: span.end,
-        attributes: span.attributes.iter().map(|(key, value)| attribute(key, value)).collect(),
+        attributes: span.attributes.iter().map(|(key, value)| key_value(key, value)).collect(),
         status: match &span.status {
             Status::Unset => None,
             Status::Error(description) => {
@@ -100,7 +101,7 @@ fn convert(span: &Span) -> otlp::Span {
     }
 }
 
-fn attribute(key: &str, value: &Value) -> KeyValue {
+fn key_value(key: &str, value: &Value) -> KeyValue {
     let value = match value {
         Value::String(text) => any_value::Value::StringValue(text.to_string()),
         Value::Int(number) => any_value::Value::IntValue(*number),

@@ -12,12 +12,14 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
 /// Spans that may wait for the collector. Larger than the SDKs' 2 048, which is meant for one process: this agent sees
-/// all of a host, and an outage of 20 s at 3 000 spans/s must cost nothing. [`super::queue::MAX_BYTES`] bounds the memory.
+/// all of a host, and an outage of 20 s at 3 000 spans/s must cost nothing. [`super::queue::MAX_BYTES`] bounds the
+/// memory.
 const DEFAULT_QUEUE_SPANS: usize = 65_536;
-/// Spans in one request. Larger than the SDKs' 512: at 20 000 spans/s a collector that answers within 100 ms keeps up with
-/// one request at a time. [`super::queue::MAX_REQUEST_BYTES`] keeps requests below what gRPC servers accept.
+/// Spans in one request. Larger than the SDKs' 512: at 20 000 spans/s a collector that answers within 100 ms keeps up
+/// with one request at a time. [`super::queue::MAX_REQUEST_BYTES`] keeps requests below what gRPC servers accept.
 const DEFAULT_BATCH_SPANS: usize = 2_048;
-/// Longest wait of a span for others to be sent with. Shorter than the SDKs' 5 s, so that what was just traced can be seen.
+/// Longest wait of a span for others to be sent with. Shorter than the SDKs' 5 s, so that what was just traced can be
+/// seen.
 const DEFAULT_SCHEDULE_DELAY: Duration = Duration::from_secs(1);
 
 /// What the HTTP transport appends to a base URL.
@@ -95,12 +97,14 @@ pub struct OtlpConfig {
 impl OtlpConfig {
     /// Reads `--otlp`, `--protocol` and the environment.
     ///
-    /// `None` if nothing asks for OTLP: no `--otlp`, none of the OTLP exporter's variables is set and `OTEL_TRACES_EXPORTER` does not
-    /// name `otlp`; or if it is switched off by `OTEL_SDK_DISABLED=true`, or by an `OTEL_TRACES_EXPORTER` without `otlp`, which
-    /// `--otlp` beats. The strings are warnings for the user.
+    /// `None` if nothing asks for OTLP: no `--otlp`, none of the OTLP exporter's variables is set and
+    /// `OTEL_TRACES_EXPORTER` does not name `otlp`; or if it is switched off by `OTEL_SDK_DISABLED=true`, or by an
+    /// `OTEL_TRACES_EXPORTER` without `otlp`, which `--otlp` beats. The strings are warnings for the user.
     ///
-    /// `--otlp` is a base URL like `OTEL_EXPORTER_OTLP_ENDPOINT`, unless its path already ends in `/v1/traces`. Where nothing
-    /// names a protocol, a `--otlp` with port 4317 means gRPC.
+    /// `--otlp` is a base URL like `OTEL_EXPORTER_OTLP_ENDPOINT`, unless its path already ends in `/v1/traces`. Where
+    /// nothing names a protocol, a `--otlp` with port 4317 means gRPC.
+    ///
+    /// `OTEL_BSP_EXPORT_TIMEOUT` has no effect: a batch is tried for as long as there is room behind it (see `worker`).
     ///
     /// # Errors
     /// If `--otlp` is no `http` or `https` URL.
@@ -122,6 +126,9 @@ struct Environment<'a> {
 
 impl Environment<'_> {
     fn config(&mut self, otlp: Option<&str>, protocol: Option<Protocol>) -> Result<Option<OtlpConfig>, ConfigError> {
+        if self.get("OTEL_CONFIG_FILE").is_some() {
+            self.warnings.push("OTEL_CONFIG_FILE is not supported: the other OTEL_* variables apply".to_owned());
+        }
         if self.enabled("OTEL_SDK_DISABLED") {
             if otlp.is_some() {
                 self.warnings.push("OTEL_SDK_DISABLED=true: nothing is exported to --otlp".to_owned());
@@ -228,8 +235,8 @@ impl Environment<'_> {
         }
     }
 
-    /// `key=value` pairs separated by commas, values percent-decoded (W3C Baggage without properties). One bad pair does not cost the
-    /// others. No value is shown: they are credentials.
+    /// `key=value` pairs separated by commas, values percent-decoded (W3C Baggage without properties). One bad pair
+    /// does not cost the others. No value is shown: they are credentials.
     fn headers(&mut self) -> Vec<(HeaderName, HeaderValue)> {
         let names = signal_names("HEADERS");
         let Some((variable, text)) = names.iter().find_map(|name| Some((name, self.get(name)?))) else {

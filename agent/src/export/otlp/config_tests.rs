@@ -155,4 +155,6 @@ fn what_cannot_be_used_is_warned_about_and_ignored() {
     assert_eq!(warnings[0], "OTEL_EXPORTER_OTLP_PROTOCOL: \"http/json\" is ignored: expected grpc or http/protobuf");
     let (_, unknown) = read(None, None, &[("OTEL_TRACES_EXPORTER", "otlp,zipkin")]);
     assert_eq!(unknown.len(), 1);
+    let (_, unsupported) = read(None, None, &[("OTEL_CONFIG_FILE", "otel.yaml")]);
+    assert_eq!(unsupported.len(), 1);
 }

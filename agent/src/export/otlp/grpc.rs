@@ -48,7 +48,8 @@ impl Client {
         Ok(Self { endpoint, channel, metadata: MetadataMap::from_headers(headers), gzip: config.gzip })
     }
 
-    /// Forgets the connection: a peer that vanished without a word would otherwise be asked until the kernel gives up, minutes later.
+    /// Forgets the connection: a peer that vanished without a word would otherwise be asked until the kernel gives up,
+    /// minutes later.
     pub(super) fn reconnect(&mut self) {
         self.channel = self.endpoint.connect_lazy();
     }

@@ -38,7 +38,8 @@ impl Client {
             .tls_backend_preconfigured(tls::for_http(config)?)
             .user_agent(USER_AGENT)
             .connect_timeout(config.timeout)
-            // A redirected POST may arrive as a GET without spans: an endpoint that has moved is for the user to correct.
+            // A redirected POST may arrive as a GET without spans: an endpoint that has moved is for the user to
+            // correct.
             .redirect(redirect::Policy::none());
         if is_loopback(&config.endpoint) {
             // HTTP_PROXY leads out of the host, and what is meant for this host would not come back.
@@ -115,7 +116,8 @@ async fn read(mut response: Response) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// What a refusal's body says: a `google.rpc.Status` in protobuf by the specification (its field 2 is the message), but often text.
+/// What a refusal's body says: a `google.rpc.Status` in protobuf by the specification (its field 2 is the message), but
+/// often text.
 fn reason(body: &[u8]) -> String {
     #[derive(Clone, PartialEq, prost::Message)]
     struct RpcStatus {

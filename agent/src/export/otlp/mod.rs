@@ -1,10 +1,11 @@
 //! OTLP: spans go to a collector, over gRPC or HTTP, in batches, without ever making the pipeline wait.
 //!
 //! The requests are built and sent here, with the messages of `opentelemetry-proto`, rather than by the exporter of
-//! `opentelemetry-otlp`, from which the names and defaults of the variables come. That exporter serves a process that traces itself:
-//! one exporter has one Resource, so this agent would send a request for each observed process instead of one for all; retrying ends
-//! after `OTEL_EXPORTER_OTLP_TIMEOUT`; how many spans a partial success rejected is logged but not given; certificates are left to
-//! the caller; and each span would be converted twice, by way of the SDK's `SpanData`.
+//! `opentelemetry-otlp`, from which the names and defaults of the variables come. That exporter serves a process that
+//! traces itself: one exporter has one Resource, so this agent would send a request for each observed process instead
+//! of one for all; retrying ends after `OTEL_EXPORTER_OTLP_TIMEOUT`; how many spans a partial success rejected is
+//! logged but not given; certificates are left to the caller; and each span would be converted twice, by way of the
+//! SDK's `SpanData`.
 
 mod config;
 mod grpc;

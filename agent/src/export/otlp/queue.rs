@@ -4,12 +4,12 @@ use std::{collections::VecDeque, sync::Mutex};
 
 use crate::traces::span::{Attribute, Span, Status, Value};
 
-/// Most memory of waiting spans, by [`weight`]. The bound on their number is for spans of ordinary size; long SQL texts would make
-/// it half a gigabyte.
+/// Most memory of waiting spans, by [`weight`]. The bound on their number is for spans of ordinary size; long SQL texts
+/// would make it half a gigabyte.
 pub(super) const MAX_BYTES: usize = 128 * 1024 * 1024;
 
-/// Most bytes in one request, by [`weight`]: gRPC servers refuse messages above 4 MiB unless told otherwise, and the weight is an
-/// estimate.
+/// Most bytes in one request, by [`weight`]: gRPC servers refuse messages above 4 MiB unless told otherwise, and the
+/// weight is an estimate.
 pub(super) const MAX_REQUEST_BYTES: usize = 3 * 1024 * 1024;
 
 /// First in, first out.

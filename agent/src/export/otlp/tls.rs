@@ -1,7 +1,7 @@
 //! Certificates of both transports.
 //!
-//! The collector is trusted by the authorities of `OTEL_EXPORTER_OTLP_CERTIFICATE`, or else by the system's; it is shown the client's
-//! certificate if there is one.
+//! The collector is trusted by the authorities of `OTEL_EXPORTER_OTLP_CERTIFICATE`, or else by the system's; it is
+//! shown the client's certificate if there is one.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -30,7 +30,8 @@ pub(super) fn for_grpc(config: &OtlpConfig) -> Result<ClientTlsConfig, ExportErr
     Ok(tls)
 }
 
-/// For reqwest. Plain HTTP gets a configuration too (the client wants one), without asking for the system's certificates.
+/// For reqwest. Plain HTTP gets a configuration too (the client wants one), without asking for the system's
+/// certificates.
 pub(super) fn for_http(config: &OtlpConfig) -> Result<ClientConfig, ExportError> {
     let mut roots = RootCertStore::empty();
     match &config.certificate {

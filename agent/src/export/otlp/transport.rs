@@ -14,7 +14,8 @@ use super::{
 /// Whose requests these are. The number is that of the `opentelemetry-otlp` crate.
 pub(super) const USER_AGENT: &str = concat!("syspan/", env!("CARGO_PKG_VERSION"), " OTel-OTLP-Exporter-Rust/0.33.1");
 
-/// Most bytes of a response that are read (OTLP/HTTP: a client limits it; a response holds a message for people at most).
+/// Most bytes of a response that are read (OTLP/HTTP: a client limits it; a response holds a message for people at
+/// most).
 pub(super) const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 
 /// What became of a request.
@@ -29,7 +30,8 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// The answer to a request that the collector accepted. A partial success is never retried (OTLP, "Partial Success").
+    /// The answer to a request that the collector accepted. A partial success is never retried (OTLP, "Partial
+    /// Success").
     pub(super) fn accepted(response: ExportTraceServiceResponse) -> Self {
         let partial = response.partial_success.unwrap_or_default();
         Self::Accepted { rejected: u64::try_from(partial.rejected_spans).unwrap_or(0), message: partial.error_message }
@@ -39,14 +41,14 @@ impl Outcome {
 /// The connection to the collector, kept alive between requests and shared by all observed processes.
 #[derive(Debug)]
 pub(super) enum Transport {
-    Grpc(grpc::Client),
+    Grpc(Box<grpc::Client>),
     Http(http::Client),
 }
 
 impl Transport {
     pub(super) fn new(config: &OtlpConfig) -> Result<Self, ExportError> {
         Ok(match config.protocol {
-            Protocol::Grpc => Self::Grpc(grpc::Client::new(config)?),
+            Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(config)?)),
             Protocol::HttpProtobuf => Self::Http(http::Client::new(config)?),
         })
     }
@@ -61,7 +63,8 @@ impl Transport {
 
     /// Sends a prepared request and waits for the answer, at most `timeout`.
     ///
-    /// A request that took too long may have been received: trying again can deliver spans twice, which OTLP prefers to losing them.
+    /// A request that took too long may have been received: trying again can deliver spans twice, which OTLP prefers to
+    /// losing them.
     pub(super) async fn send(&mut self, request: Bytes, timeout: Duration) -> Outcome {
         let answer = async {
             match self {

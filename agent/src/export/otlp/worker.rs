@@ -30,8 +30,8 @@ const LONGEST_DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait a collector can impose (Retry-After, RetryInfo): its word is taken, but not for a day.
 const LONGEST_THROTTLE: Duration = Duration::from_secs(300);
 
-/// A batch is tried for as long as there is room for others behind it. Once the queue is nearly full, a batch that was tried for this
-/// long makes room: it is the oldest, and a collector that answers others may never take this one.
+/// A batch is tried for as long as there is room for others behind it. Once the queue is nearly full, a batch that was
+/// tried for this long makes room: it is the oldest, and a collector that answers others may never take this one.
 const TRY_AT_LEAST: Duration = Duration::from_secs(300);
 
 /// The exporting task.
@@ -56,8 +56,8 @@ impl Worker {
         Self { transport, shared, drain, timeout: config.timeout, delay: config.schedule_delay, outage: None }
     }
 
-    /// Runs until the exporter shuts down and the queue is empty. One request at a time: it keeps the collector's pace and the spans'
-    /// order.
+    /// Runs until the exporter shuts down and the queue is empty. One request at a time: it keeps the collector's pace
+    /// and the spans' order.
     pub(super) async fn run(mut self) {
         loop {
             let draining = self.is_draining();

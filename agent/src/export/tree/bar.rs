@@ -20,8 +20,8 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// A bar: `outer` are the times of the calls, `inner` those in which the other side was at work. Light between the first and the
-    /// last, solid where something was done. A bar too short to be drawn to scale is a thin line.
+    /// A bar: `outer` are the times of the calls, `inner` those in which the other side was at work. Light between the
+    /// first and the last, solid where something was done. A bar too short to be drawn to scale is a thin line.
     pub(super) fn bar(&self, outer: &[(u64, u64)], inner: &[(u64, u64)]) -> String {
         let mut halves = vec![Fill::None; self.width * 2];
         let first = outer.iter().map(|&(start, _)| start).min().unwrap_or(self.start);

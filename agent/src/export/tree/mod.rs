@@ -1,9 +1,10 @@
 //! `--output tree`: finished traces as a waterfall in the terminal.
 //!
-//! Spans come one by one, children before their parents; a trace is shown once its root has ended and nothing more of it came for a
-//! while. Time comes from the caller.
+//! Spans come one by one, children before their parents; a trace is shown once its root has ended and nothing more of
+//! it came for a while. Time comes from the caller.
 
 mod bar;
+mod palette;
 mod render;
 mod steps;
 #[cfg(test)]
@@ -14,15 +15,19 @@ use std::{
     io::{self, Write},
 };
 
+use palette::Palette;
 pub use render::{Style, render};
 
-use crate::traces::span::{Span, TraceId};
+use crate::traces::span::{Evidence, Span, SpanId, TraceId};
 
 const MILLISECOND: u64 = 1_000_000;
-/// A trace with its root is shown when no span of it came for this long: longer than the engine holds events back to order them.
+/// A trace with its root is shown when no span of it came for this long: longer than the engine holds events back to
+/// order them.
 const QUIET: u64 = 500 * MILLISECOND;
-/// A trace without its root is shown when no span of it came for this long: the caller is not observed, or the request is slow.
-const QUIET_WITHOUT_ROOT: u64 = 5_000 * MILLISECOND;
+/// The same for a trace that another host or an unobserved process began, whose root will never come.
+const QUIET_FOREIGN: u64 = 2_000 * MILLISECOND;
+/// The same where an observed process is still at work: its span will come, unless it was lost.
+const QUIET_UNFINISHED: u64 = 60_000 * MILLISECOND;
 /// Traces that wait to be shown. Beyond, the one that waited longest is shown as it is.
 const MAX_TRACES: usize = 1_000;
 /// Spans of one trace that are kept; more are counted.
@@ -36,6 +41,7 @@ const MAX_SHOWN: usize = 10_000;
 #[derive(Debug)]
 pub struct Tree {
     style: Style,
+    palette: Palette,
     open: HashMap<TraceId, Open>,
     /// Spans in `open`.
     waiting: usize,
@@ -51,7 +57,8 @@ struct Open {
     spans: Vec<Span>,
     /// Spans that were not kept.
     missing: u64,
-    has_root: bool,
+    /// How long it must be quiet, as far as it was asked since the last span came.
+    patience: Option<u64>,
     /// It was shown before, without these.
     continued: bool,
     number: u64,
@@ -59,9 +66,10 @@ struct Open {
 }
 
 impl Open {
-    fn is_ready(&self, now: u64) -> bool {
-        let quiet = if self.has_root || self.continued { QUIET } else { QUIET_WITHOUT_ROOT };
-        now.saturating_sub(self.last_arrival) >= quiet
+    fn is_ready(&mut self, now: u64) -> bool {
+        let quiet = now.saturating_sub(self.last_arrival);
+        quiet >= QUIET
+            && quiet >= *self.patience.get_or_insert_with(|| patience(&self.spans, self.continued || self.missing > 0))
     }
 
     /// Traces are shown in the order of their beginnings, as far as they are shown together.
@@ -70,12 +78,28 @@ impl Open {
     }
 }
 
+/// How long a trace of these spans must be quiet to be taken as complete: is there a span to come?
+///
+/// In an `incomplete` set the parents are gone already: shown before, or not kept.
+fn patience(spans: &[Span], incomplete: bool) -> u64 {
+    let known: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+    let awaited = spans.iter().filter_map(|span| span.parent).filter(|parent| !known.contains(&parent.span_id));
+    awaited.fold(QUIET, |longest, parent| {
+        longest.max(match parent.evidence {
+            _ if incomplete => QUIET,
+            Evidence::Header => QUIET_FOREIGN,
+            Evidence::Socket | Evidence::Task => QUIET_UNFINISHED,
+        })
+    })
+}
+
 impl Tree {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(style: Style) -> Self {
         Self {
             style,
+            palette: Palette::default(),
             open: HashMap::new(),
             waiting: 0,
             opened: 0,
@@ -92,14 +116,14 @@ impl Tree {
                 Open {
                     spans: Vec::new(),
                     missing: 0,
-                    has_root: false,
+                    patience: None,
                     continued: self.shown.contains(&span.trace_id),
                     number: self.opened,
                     last_arrival: now,
                 }
             });
             trace.last_arrival = now;
-            trace.has_root |= span.parent.is_none();
+            trace.patience = None;
             if trace.spans.len() < MAX_TRACE_SPANS {
                 trace.spans.push(span);
                 self.waiting += 1;
@@ -114,7 +138,7 @@ impl Tree {
     /// # Errors
     /// What the writer says.
     pub fn poll(&mut self, now: u64, out: &mut impl Write) -> io::Result<()> {
-        let ready = self.open.iter().filter(|(_, trace)| trace.is_ready(now)).map(|(&id, _)| id).collect();
+        let ready = self.open.iter_mut().filter_map(|(&id, trace)| trace.is_ready(now).then_some(id)).collect();
         self.show(ready, out)?;
         while self.open.len() > MAX_TRACES || self.waiting > MAX_SPANS {
             let oldest = self.open.iter().min_by_key(|(_, trace)| trace.number).map(|(&id, _)| id);
@@ -143,7 +167,7 @@ impl Tree {
             if self.shown_in_order.len() > MAX_SHOWN {
                 self.shown_in_order.pop_front().map(|oldest| self.shown.remove(&oldest));
             }
-            let text = render::draw(&trace.spans, self.style, trace.continued, trace.missing);
+            let text = render::draw(&trace.spans, self.style, &mut self.palette, trace.continued, trace.missing);
             writeln!(out, "{text}")?;
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{
     bar::Scale,
+    palette::Palette,
     steps::{Step, steps},
 };
 use crate::{
@@ -31,9 +32,6 @@ pub struct Style {
     pub color: bool,
 }
 
-/// Colours of the 256 that are told apart on dark and light ground, none of them near the red of an error.
-const SERVICES: [u8; 12] = [39, 214, 78, 170, 44, 141, 220, 32, 113, 177, 37, 179];
-
 /// What a piece of text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Paint {
@@ -43,18 +41,6 @@ enum Paint {
     Error,
     Notice,
     Service(u8),
-}
-
-impl Paint {
-    /// A service's colour: the same in every trace and every run.
-    fn service(name: &str) -> Self {
-        // FNV-1a.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        let at = usize::try_from(hash % SERVICES.len() as u64).unwrap_or_default();
-        Self::Service(SERVICES.get(at).copied().unwrap_or_default())
-    }
 }
 
 /// Text with its paint, as long as it is wide.
@@ -98,27 +84,32 @@ impl Line {
     }
 }
 
-/// Draws one trace: a line about the whole, then a row for each step. Ends with a line break; empty if there are no spans.
+/// Draws one trace: a line about the whole, then a row for each step. Ends with a line break; empty if there are no
+/// spans.
 #[must_use]
 pub fn render(spans: &[Span], style: &Style) -> String {
-    draw(spans, *style, false, 0)
+    draw(spans, *style, &mut Palette::default(), false, 0)
 }
 
 /// [`render`]; `continued` for spans that came after their trace was shown, `missing` spans of it were not kept.
-pub(super) fn draw(spans: &[Span], style: Style, continued: bool, missing: u64) -> String {
+pub(super) fn draw(spans: &[Span], style: Style, palette: &mut Palette, continued: bool, missing: u64) -> String {
     let steps = steps(spans);
     let Some(root) = steps.first() else { return String::new() };
+    for step in &steps {
+        step.service().into_iter().chain(step.caller()).for_each(|service| palette.add(service));
+    }
+    let paint = |service: &str| Paint::Service(palette.color(service));
     let width = style.width.max(MIN_WIDTH);
     let start = spans.iter().map(|span| span.start).min().unwrap_or_default();
     let end = spans.iter().map(|span| span.end).max().unwrap_or_default();
 
     let mut text = String::new();
-    header(root, spans, end - start, continued, width).write(&mut text, style);
+    header(root, spans, end - start, continued, width, paint).write(&mut text, style);
 
     let hidden = steps.get(MAX_ROWS..).unwrap_or_default().iter().map(|step| step_spans(step)).sum::<usize>();
     let shown = steps.get(..MAX_ROWS).unwrap_or(&steps);
     let widest = width - DURATION - BARS.0 - 4;
-    let labels: Vec<Line> = shown.iter().map(|step| label(step, widest)).collect();
+    let labels: Vec<Line> = shown.iter().map(|step| label(step, widest, paint)).collect();
     let label_width = labels.iter().map(|label| label.columns).max().unwrap_or_default();
     let scale = Scale { start, end, width: (width - label_width - DURATION - 4).min(BARS.1) };
     for (step, mut line) in shown.iter().zip(labels) {
@@ -127,8 +118,8 @@ pub(super) fn draw(spans: &[Span], style: Style, continued: bool, missing: u64) 
         line.pad(label_width + 2 + DURATION.saturating_sub(columns(&time)));
         line.add(time, Paint::Plain).add("  ", Paint::Plain);
         let failed = step.calls.iter().any(|call| call.error().is_some());
-        let paint = if failed { Paint::Error } else { Paint::service(step.service().unwrap_or_default()) };
-        line.add(bar(step, scale), paint);
+        let color = if failed { Paint::Error } else { paint(step.service().unwrap_or_default()) };
+        line.add(bar(step, scale), color);
         line.write(&mut text, style);
     }
     let drawn: usize = steps.iter().map(step_spans).sum();
@@ -153,7 +144,14 @@ fn bar(step: &Step<'_>, scale: Scale) -> String {
 }
 
 /// What it is, how long it took and how much of it there is; the trace id last, to be copied.
-fn header(root: &Step<'_>, spans: &[Span], total: u64, continued: bool, width: usize) -> Line {
+fn header(
+    root: &Step<'_>,
+    spans: &[Span],
+    total: u64,
+    continued: bool,
+    width: usize,
+    paint: impl Fn(&str) -> Paint,
+) -> Line {
     let services: BTreeSet<&str> = spans.iter().map(|span| span.process.service_name()).collect();
     let service = root.service().unwrap_or_default();
     let counts = format!(
@@ -165,7 +163,7 @@ fn header(root: &Step<'_>, spans: &[Span], total: u64, continued: bool, width: u
     );
     let trace = spans.first().map(|span| span.trace_id.to_string()).unwrap_or_default();
     let mut rest = Line::default();
-    rest.add("  ", Paint::Plain).add(shorten(&harmless(service), width / 3), Paint::service(service));
+    rest.add("  ", Paint::Plain).add(shorten(&harmless(service), width / 3), paint(service));
     rest.add("  ", Paint::Plain).add(duration(total), Paint::Bold);
     rest.add("  ", Paint::Plain).add(counts, Paint::Plain);
     rest.add("  ", Paint::Plain).add(trace, Paint::Dim);
@@ -180,26 +178,26 @@ fn header(root: &Step<'_>, spans: &[Span], total: u64, continued: bool, width: u
     line
 }
 
-/// The tree's lines, who, what, how often, and what is wrong with it, in at most `width` columns. Where room is short, the name gives way.
-fn label(step: &Step<'_>, width: usize) -> Line {
+/// The tree's lines, who, what, how often, and what is wrong with it, in at most `width` columns. Where room is short,
+/// the name gives way.
+fn label(step: &Step<'_>, width: usize, paint: impl Fn(&str) -> Paint) -> Line {
     let mut line = Line::default();
     line.add(branches(step), Paint::Dim);
     let service = step.service().unwrap_or_default();
-    let paint = Paint::service(service);
     let who_width = width / 3;
     let peer = step.unseen_peer();
-    let caller = step.calls.first().map(|call| call.span.process.service_name()).unwrap_or_default();
+    let caller = step.caller().unwrap_or_default();
     // The row above says who calls; if it is somebody else, or there is none, it is said here.
     let says_caller =
         if peer.is_some() { step.within != Some(caller) } else { caller != service && step.within != Some(caller) };
     if says_caller {
-        line.add(shorten(&harmless(caller), who_width), Paint::service(caller)).add(" → ", Paint::Dim);
+        line.add(shorten(&harmless(caller), who_width), paint(caller)).add(" → ", Paint::Dim);
     } else if peer.is_some() {
-        line.add("→ ", paint);
+        line.add("→ ", paint(service));
     }
     match &peer {
         Some(peer) => line.add(shorten(&harmless(peer), who_width), Paint::Plain),
-        None => line.add(shorten(&harmless(service), who_width), paint),
+        None => line.add(shorten(&harmless(service), who_width), paint(service)),
     };
     line.add("  ", Paint::Plain);
 

@@ -116,7 +116,8 @@ fn rows<'a>(
         .collect()
 }
 
-/// The SERVER span right below a CLIENT span, taken from its children, if there is exactly one: the other end of its connection.
+/// The SERVER span right below a CLIENT span, taken from its children, if there is exactly one: the other end of its
+/// connection.
 fn answer<'a>(span: &Span, children: &mut HashMap<SpanId, Vec<&'a Span>>) -> Option<&'a Span> {
     if span.kind != Kind::Client {
         return None;
@@ -189,6 +190,11 @@ impl<'a> Step<'a> {
     pub(super) fn service(&self) -> Option<&'a str> {
         let call = self.calls.first()?;
         Some(call.answer.unwrap_or(call.span).process.service_name())
+    }
+
+    /// The service whose span it is, or that calls.
+    pub(super) fn caller(&self) -> Option<&'a str> {
+        self.calls.first().map(|call| call.span.process.service_name())
     }
 
     /// What is called where the other side was not seen: a database's kind or a server's address.

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     export::samples::{self, START},
     processes::Process,
-    traces::span::{Attribute, Kind, Status},
+    traces::span::{Attribute, Kind, Parent, Status},
 };
 
 const MS: u64 = MILLISECOND;
@@ -173,20 +173,33 @@ fn a_trace_is_shown_when_it_is_quiet() {
     let web = samples::process("web", 1);
     let mut tree = Tree::new(PLAIN);
     tree.push(vec![span(&web, Kind::Client, 2, 1, (0, MS))], 0);
-    assert_eq!(poll(&mut tree, QUIET), "", "its root is to come");
-    tree.push(vec![span(&web, Kind::Server, 1, 0, (0, MS))], QUIET);
-    assert_eq!(poll(&mut tree, QUIET + QUIET / 2), "");
-    assert!(poll(&mut tree, 2 * QUIET).contains("2 spans, 1 service"));
-    assert_eq!(poll(&mut tree, 4 * QUIET), "");
-    tree.push(vec![span(&web, Kind::Client, 3, 1, (0, MS))], 5 * QUIET);
-    assert!(poll(&mut tree, 6 * QUIET).lines().next().unwrap().ends_with("(continued)"));
-    let mut other = span(&web, Kind::Client, 4, 9, (0, MS));
-    other.trace_id = TraceId([11; 16]);
-    tree.push(vec![other], 6 * QUIET);
-    assert_eq!(poll(&mut tree, 8 * QUIET), "");
+    assert_eq!(poll(&mut tree, QUIET_FOREIGN), "", "its parent is to come");
+    let came = QUIET_FOREIGN;
+    tree.push(vec![span(&web, Kind::Server, 1, 0, (0, MS))], came);
+    assert_eq!(poll(&mut tree, came + QUIET / 2), "");
+    assert!(poll(&mut tree, came + QUIET).contains("2 spans, 1 service"));
+    assert_eq!(poll(&mut tree, came + 2 * QUIET), "");
+    tree.push(vec![span(&web, Kind::Client, 3, 1, (0, MS))], came + 3 * QUIET);
+    assert!(poll(&mut tree, came + 4 * QUIET).lines().next().unwrap().ends_with("(continued)"));
     let mut out = Vec::new();
+    tree.push(vec![span(&web, Kind::Client, 4, 1, (0, MS))], came + 5 * QUIET);
     tree.finish(&mut out).unwrap();
     assert!(String::from_utf8(out).unwrap().contains("1 span, 1 service"));
+}
+
+#[test]
+fn a_trace_that_began_elsewhere_is_not_waited_for() {
+    let web = samples::process("web", 1);
+    let mut tree = Tree::new(PLAIN);
+    let mut server = span(&web, Kind::Server, 1, 9, (0, MS));
+    server.parent = server.parent.map(|parent| Parent { evidence: Evidence::Header, remote: true, ..parent });
+    tree.push(vec![server], 0);
+    assert_eq!(poll(&mut tree, QUIET), "");
+    assert!(poll(&mut tree, QUIET_FOREIGN).starts_with("GET  web  1.00 ms"));
+    // And one whose root was lost does not wait for ever.
+    tree.push(vec![Span { trace_id: TraceId([11; 16]), ..span(&web, Kind::Client, 2, 9, (0, MS)) }], 0);
+    assert_eq!(poll(&mut tree, QUIET_UNFINISHED - 1), "");
+    assert!(poll(&mut tree, QUIET_UNFINISHED).starts_with("GET  web  1.00 ms"));
 }
 
 #[test]
