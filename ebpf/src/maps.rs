@@ -37,6 +37,10 @@ pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0)
 pub struct Scratch {
     /// Bytes of the record.
     pub bytes: [u8; SCRATCH],
+    /// While buffers are gathered: bytes copied so far.
+    pub got: u64,
+    /// The same: bytes of the buffers that are done with.
+    pub passed: u64,
 }
 
 /// Twice the longest head, so that `offset (masked) + length (bounded)` is inside for every value.
