@@ -1,7 +1,10 @@
 //! Who caused whom, judged by what the applications write into their URLs and statements: `/checkout?id=7` runs
 //! `SELECT 'checkout-7-a'`. This needs `--sql-text raw`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Display,
+};
 
 use crate::otlp::{Kind, Span};
 
@@ -13,11 +16,11 @@ pub fn marker(span: &Span) -> Option<&str> {
 
 /// How many SQL spans there are of each marker that begins so.
 #[must_use]
-pub fn markers<'a>(spans: &'a [Span], beginning: &str) -> BTreeMap<&'a str, usize> {
+pub fn markers(spans: &[Span], beginning: &str) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for marker in spans.iter().filter(|span| span.is_sql()).filter_map(marker) {
         if marker.starts_with(beginning) {
-            *counts.entry(marker).or_insert(0) += 1;
+            *counts.entry(marker.to_owned()).or_insert(0) += 1;
         }
     }
     counts
@@ -31,6 +34,18 @@ pub fn requests(spans: &[Span]) -> BTreeMap<String, usize> {
         *counts.entry(span.target()).or_insert(0) += 1;
     }
     counts
+}
+
+/// How counts differ from what was expected, in at most ten sentences: an empty list if they do not.
+#[must_use]
+pub fn differences<K: Ord + Display>(found: &BTreeMap<K, usize>, expected: &BTreeMap<K, usize>) -> Vec<String> {
+    let keys: BTreeSet<&K> = found.keys().chain(expected.keys()).collect();
+    keys.into_iter()
+        .map(|key| (key, found.get(key).unwrap_or(&0), expected.get(key).unwrap_or(&0)))
+        .filter(|(_, found, expected)| found != expected)
+        .map(|(key, found, expected)| format!("{key}: {found} times, not {expected}"))
+        .take(10)
+        .collect()
 }
 
 /// The parents of all `checkout-…` statements.

@@ -116,21 +116,22 @@ pub fn output(arguments: &[&str]) -> Result<Output> {
         .with_context(|| program().display().to_string())
 }
 
-/// The closing line `syspan: lost nothing`, or `syspan: lost ring_full=3 gap=1`.
+/// The closing line `syspan: 3 spans, nothing lost`, or `syspan: not captured or lost: ring_full 7, gap 2`.
 fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
+    const LOST: &str = "syspan: not captured or lost: ";
     let line = messages
         .lines()
         .rev()
-        .find_map(|line| line.strip_prefix("syspan: lost "))
+        .find(|line| line.starts_with(LOST) || (line.starts_with("syspan: ") && line.ends_with(", nothing lost")))
         .with_context(|| format!("no loss counters in:\n{messages}"))?;
-    if line.trim() == "nothing" {
+    let Some(causes) = line.strip_prefix(LOST) else {
         return Ok(BTreeMap::new());
-    }
-    line.split([' ', ','])
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let (name, count) = part.split_once('=').with_context(|| format!("not name=count: {part}"))?;
-            Ok((name.to_owned(), count.parse().with_context(|| part.to_owned())?))
+    };
+    causes
+        .split(", ")
+        .map(|cause| {
+            let (name, count) = cause.split_once(' ').with_context(|| format!("not a cause and a count: {cause}"))?;
+            Ok((name.to_owned(), count.parse().with_context(|| cause.to_owned())?))
         })
         .collect()
 }
@@ -142,11 +143,11 @@ mod tests {
     use super::losses;
 
     #[test]
-    fn the_last_loss_line_counts() {
-        let text = "syspan: ready\nsyspan: lost gap=1\nsyspan: lost ring_full=3 gap=1\n";
-        let expected = [("gap".to_owned(), 1), ("ring_full".to_owned(), 3)];
+    fn the_closing_line_tells_the_losses() {
+        let text = "syspan: ready (1 process)\nsyspan: 5 spans\nsyspan: not captured or lost: ring_full 7, gap 1\n";
+        let expected = [("gap".to_owned(), 1), ("ring_full".to_owned(), 7)];
         assert_eq!(losses(text).unwrap(), expected.into());
-        assert!(losses("syspan: lost nothing\n").unwrap().is_empty());
-        assert!(losses("syspan: ready\n").is_err());
+        assert!(losses("syspan: 1 span, nothing lost\n").unwrap().is_empty());
+        assert!(losses("syspan: ready (1 process)\n").is_err());
     }
 }
