@@ -14,7 +14,6 @@ use tempfile::TempDir;
 use crate::{
     otlp::{self, Span},
     server::Server,
-    wait,
 };
 
 /// The agent's program: `SYSPAN_BIN`, else the release build.
@@ -44,18 +43,19 @@ pub struct Outcome {
 impl Syspan {
     /// `syspan run --output otlp-json` for the processes and with further arguments; returns once it is ready.
     pub fn run(pids: &[u32], arguments: &[&str]) -> Result<Self> {
-        Self::start(&[&["--output", "otlp-json"], arguments].concat(), pids)
+        Self::start(&[&["--output", "otlp-json"], arguments].concat(), pids, &[])
     }
 
-    /// `syspan run` with exactly these arguments and a `--pid` for each process; returns once it is ready.
-    pub fn start(arguments: &[&str], pids: &[u32]) -> Result<Self> {
+    /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
+    /// ready.
+    pub fn start(arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
         let folder = TempDir::with_prefix("syspan-")?;
         // Spans go to a file, which never makes the agent wait for a reader; messages are the server's log.
         let spans = folder.path().join("spans");
         File::create(&spans)?;
         let mut command = Command::new("sh");
         command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans);
-        command.arg(program()).arg("run").args(arguments);
+        command.arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }
@@ -76,25 +76,19 @@ impl Syspan {
         Ok(fs::read_to_string(self.folder.path().join("spans"))?)
     }
 
-    /// Waits until the printed spans satisfy a condition.
-    pub fn wait_for(&self, what: &str, condition: impl Fn(&[Span]) -> bool) -> Result<()> {
-        wait::until(what, wait::START, || {
-            let text = self.printed()?;
-            // The last line may be half written.
-            let complete = text.rfind('\n').map_or("", |end| text.get(..end).unwrap_or_default());
-            Ok(condition(&otlp::read(complete)?).then_some(()))
-        })
+    /// SIGTERM: demands exit status 0 and reads the spans that were printed.
+    pub fn stop(self) -> Result<Outcome> {
+        let (printed, messages) = self.stop_unread()?;
+        Ok(Outcome { spans: otlp::read(&printed)?, losses: losses(&messages)?, messages })
     }
 
-    /// SIGTERM: demands exit status 0 and returns what was printed.
-    pub fn stop(self) -> Result<Outcome> {
+    /// SIGTERM: demands exit status 0 and returns standard output and standard error.
+    pub fn stop_unread(self) -> Result<(String, String)> {
         let Self { server, folder } = self;
-        let log = folder.path().join("syspan.log");
         let status = server.stop()?;
-        let messages = fs::read_to_string(log)?;
+        let messages = fs::read_to_string(folder.path().join("syspan.log"))?;
         ensure!(status.success(), "syspan ended with {status}:\n{messages}");
-        let spans = otlp::read(&fs::read_to_string(folder.path().join("spans"))?)?;
-        Ok(Outcome { spans, losses: losses(&messages)?, messages })
+        Ok((fs::read_to_string(folder.path().join("spans"))?, messages))
     }
 
     /// SIGKILL.

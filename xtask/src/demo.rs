@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: the shop of tests/shop, traced.
 
+use std::os::unix::process::CommandExt as _;
+
 use anyhow::Result;
 
 use crate::{
@@ -27,5 +29,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.once {
         command.args(["--", "--once"]);
     }
-    steps::run(&mut command)
+    // In place of this process, so that Ctrl-C reaches the shop alone and the prompt returns when all is cleaned up.
+    Err(command.exec().into())
 }
