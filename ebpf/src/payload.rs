@@ -1,7 +1,7 @@
 //! The bytes of a call: which of them are captured, and how they are gathered from user memory.
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated};
-use syspan_abi::{Counter, DataEvent, Kind, MAX_HEAD, MAX_TAIL, SocketState, direction, verdict};
+use syspan_abi::{ALWAYS, BUDGET_MESSAGES, Counter, DataEvent, Kind, MAX_HEAD, MAX_TAIL, SocketState, direction, verdict};
 
 use crate::{
     config::config,
@@ -165,7 +165,8 @@ fn one<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved, sourc
                 count(Counter::Budget);
             }
         }
-        (*state).used[(way & 1) as usize] += head;
+        let used = &mut (*state).used[(way & 1) as usize];
+        *used = if *used < u32::MAX / 2 { *used + head } else { *used };
         let time = if way == direction::READ { bpf_ktime_get_ns() } else { call.time };
         emit::header(&mut (*event).header, Kind::Data, moved.pid, moved.tid, moved.turn, time, call.socket);
         (*event).length = length as u64;
@@ -190,7 +191,8 @@ fn allow(state: *mut SocketState, way: u32) -> u32 {
         }
         let limit = if (*state).verdict == verdict::SQL { config!(sql_limit) } else { config!(head_limit) };
         let used = (*state).used[(way & 1) as usize];
-        let left = if used < limit { limit - used } else { 0 };
+        let budget = limit * BUDGET_MESSAGES;
+        let left = if used + ALWAYS < budget { budget - used } else { ALWAYS };
         if left < MAX_HEAD as u32 { left } else { MAX_HEAD as u32 }
     }
 }

@@ -7,7 +7,14 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 /// Longest payload prefix of one event, bytes; also the mask + 1 that bounds copies for the verifier.
-pub const MAX_HEAD: usize = 16 * 1024;
+pub const MAX_HEAD: usize = 32 * 1024;
+
+/// How many of a call's first bytes are captured even when the budget is used up: many small messages one way (pipelining,
+/// results row by row) stay whole, and a large call that begins a message shows it.
+pub const ALWAYS: u32 = 1024;
+
+/// How many messages of the longest kind the budget of one turn holds: a head may follow the rest of another message.
+pub const BUDGET_MESSAGES: u32 = 2;
 
 /// How many of a call's last bytes are captured where its middle is not: enough for the message that ends a response
 /// (PostgreSQL's CommandComplete and ReadyForQuery, MySQL's OK, HTTP's last chunk).
@@ -255,7 +262,7 @@ pub struct Config {
     pub watch_exec: u32,
     /// 1: tell of every process that begins to listen (`--port`).
     pub watch_listen: u32,
-    /// Captured bytes of a message, HTTP or unknown.
+    /// Longest message that is captured, HTTP or unknown, bytes.
     pub head_limit: u32,
     /// The same for SQL.
     pub sql_limit: u32,
