@@ -323,6 +323,11 @@ impl Traces {
                     let process = self.process(task.pid);
                     output.spans.extend(self.tracker.closed(node, *done, &process));
                 }
+                Signal::Dropped(exchange) => {
+                    if let Some(node) = followed.open.remove(&exchange) {
+                        self.tracker.dropped(node);
+                    }
+                }
                 Signal::Ready => self.set_up(followed),
                 Signal::Lost(loss) | Signal::Abandon(loss) => self.losses.count(loss),
                 Signal::Switched => {}

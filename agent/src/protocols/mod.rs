@@ -6,6 +6,7 @@
 
 pub mod http1;
 pub mod mysql;
+pub mod postgres;
 pub mod sql;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,6 +22,7 @@ use std::borrow::Cow;
 #[rustfmt::skip] // one line each
 pub static PROTOCOLS: &[Registration] = &[
     http1::REGISTRATION,
+    postgres::REGISTRATION,
     mysql::REGISTRATION,
 ];
 
@@ -214,6 +216,8 @@ pub enum Signal {
     Requested(ExchangeId),
     /// The response is complete (or will never be): the exchange is done.
     Closed(ExchangeId, Box<Exchange>),
+    /// The request was never executed, because one before it failed: no span, and nothing was lost.
+    Dropped(ExchangeId),
     /// The start-up of a connection (greeting, authentication) is done; requests may follow. Protocols without a start-up never say it.
     Ready,
     /// Something could not be understood or was never seen.

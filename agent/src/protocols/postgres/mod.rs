@@ -1,0 +1,116 @@
+//! PostgreSQL's protocol, version 3, as its client uses it (PostgreSQL documentation, "Frontend/Backend Protocol").
+//!
+//! - [`message`] has the framing, [`detect`] recognises either side.
+//! - [`client`] reads requests, [`server`] answers, message by message; rows, COPY data and passwords are passed over unread.
+//! - [`session`] holds the answers that the server owes, in order. An answer that does not fit the first of them means that
+//!   something was missed: then everything open is given up, for a response must never count for another statement.
+//! - [`statements`] knows prepared statements and portals by name.
+//!
+//! Where bytes are missing, the server's direction resumes at a ReadyForQuery that ends a call's bytes, or with the answer to the
+//! client's next turn; the client's resumes at its next turn after a ReadyForQuery. A connection that is older than the
+//! agent begins as one that lost both.
+
+mod client;
+mod detect;
+mod message;
+mod server;
+mod session;
+mod statements;
+#[cfg(test)]
+mod tests;
+
+use self::{
+    client::Place,
+    server::Server,
+    session::{Beginning, Session},
+};
+use super::{Connection, ExchangeId, FOREVER, Input, Options, Protocol, Registration, Role, Signal, Signals, Taken};
+use crate::event::{End, Time};
+
+/// How the protocol is found and begun.
+pub const REGISTRATION: Registration = Registration {
+    name: "postgresql",
+    detect: detect::detect,
+    start: |connection, options| Box::new(Postgres::new(connection, options)),
+};
+
+/// The parser of one connection.
+#[derive(Debug)]
+struct Postgres {
+    session: Session,
+    place: Place,
+    server: Server,
+    /// Where the messages began that lead to the next Execute.
+    group: Option<Beginning>,
+    /// The statement of which the rest of the text is still being sent.
+    sending: Option<ExchangeId>,
+    /// Nothing more is read.
+    over: bool,
+}
+
+impl Postgres {
+    fn new(connection: Connection, options: &Options) -> Self {
+        let from_start = connection.from_start;
+        Self {
+            session: Session::new(connection, options),
+            place: if from_start { Place::Opening } else { Place::Lost },
+            server: Server { lost: !from_start, ..Server::default() },
+            group: None,
+            sending: None,
+            over: false,
+        }
+    }
+}
+
+impl Protocol for Postgres {
+    fn read(&mut self, from: Role, input: Input<'_>, signals: &mut Signals) -> Taken {
+        if self.over {
+            return Taken::Skip { bytes: 0, skip: FOREVER };
+        }
+        if self.session.connection.local_role == Role::Server {
+            // A statement is one CLIENT span, which the other end reports.
+            return self.over(Signal::Switched, input.last, signals);
+        }
+        match from {
+            Role::Client => self.read_client(input, signals),
+            Role::Server => self.read_server(input, signals),
+        }
+    }
+
+    fn skipped(&mut self, from: Role, _time: Time, signals: &mut Signals) {
+        if from == Role::Client {
+            signals.extend(self.sending.take().map(Signal::Requested));
+        }
+    }
+
+    fn lost(&mut self, from: Role, time: Time, signals: &mut Signals) {
+        match from {
+            _ if self.over => {}
+            Role::Client => self.lost_client(time, signals),
+            Role::Server => self.lost_server(time, signals),
+        }
+    }
+
+    fn end(&mut self, from: Role, end: End, time: Time, signals: &mut Signals) {
+        if from == Role::Client || self.over {
+            return;
+        }
+        if self.server.lost {
+            return self.session.give_up(time, signals);
+        }
+        let error = match end {
+            End::Reset => "connection_reset",
+            End::TimedOut => "timeout",
+            End::Closed | End::ShutWrite | End::PeerClosed => "connection_closed",
+        };
+        self.session.fail_all(error, time, signals);
+    }
+}
+
+/// These bytes and the `skip` that follow are done with.
+fn take(bytes: usize, skip: usize) -> Taken {
+    match skip as u64 {
+        0 => Taken::Bytes(bytes),
+        skip => Taken::Skip { bytes, skip },
+    }
+}

@@ -1,0 +1,140 @@
+//! Missing bytes: what is known is reported, what is doubtful is not, and the connection is understood again afterwards.
+
+use super::*;
+
+fn next_is_understood(wire: &mut Wire) {
+    wire.signals.clear();
+    wire.client(&query("SELECT 1 FROM next"));
+    wire.server(&[complete("SELECT 1"), ready()].concat());
+    assert_eq!(wire.names(), ["SELECT next"]);
+}
+
+fn rows(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|_| row(100)).collect()
+}
+
+#[test]
+fn many_rows_are_not_captured() {
+    let mut wire = Wire::started();
+    wire.client(&query("SELECT a FROM t"));
+    wire.cut(Direction::Read, &rows(200), 8192);
+    wire.cut(Direction::Read, &[rows(200), complete("SELECT 400"), ready()].concat(), 0);
+    assert_eq!(
+        wire.said(),
+        ["opened 0 at 30", "requested 0", "Lost(Gap)", "Lost(Gap)", "closed 0 30..50 SELECT t, 400"]
+    );
+    next_is_understood(&mut wire);
+}
+
+#[test]
+fn an_error_ends_what_was_missed() {
+    let mut wire = Wire::started();
+    wire.client(&query("SELECT a FROM t"));
+    wire.cut(Direction::Read, &[rows(200), message(b'E', b"SERROR\0VERROR\0C22012\0\0"), ready()].concat(), 8192);
+    assert_eq!(wire.names(), ["SELECT t 22012"]);
+    next_is_understood(&mut wire);
+}
+
+#[test]
+fn a_long_error_ends_what_was_missed_without_its_code() {
+    let mut wire = Wire::started();
+    wire.client(&query("SELECT a FROM t"));
+    let long = format!("SERROR\0C22012\0M{}\0\0", "x".repeat(200));
+    wire.cut(Direction::Read, &[rows(200), message(b'E', long.as_bytes()), ready()].concat(), 8192);
+    assert!(wire.signals.contains(&Signal::Lost(Loss::Incomplete)));
+    assert_eq!(wire.names(), ["SELECT t"]);
+    next_is_understood(&mut wire);
+}
+
+#[test]
+fn of_several_statements_the_last_is_known() {
+    let mut wire = Wire::started();
+    wire.client(&[whole("SELECT 1 FROM a"), whole("SELECT 1 FROM b"), sync()].concat());
+    let answer = [
+        message(b'1', &[]),
+        message(b'2', &[]),
+        rows(200),
+        complete("SELECT 200"),
+        rows(9),
+        complete("SELECT 9"),
+        ready(),
+    ];
+    wire.cut(Direction::Read, &answer.concat(), 8192);
+    let said = wire.said();
+    assert!(said.ends_with(&[
+        "Lost(Incomplete)".to_owned(),
+        "closed 0 30..40 SELECT a".to_owned(),
+        "closed 1 30..40 SELECT b, 9".to_owned()
+    ]));
+    next_is_understood(&mut wire);
+}
+
+#[test]
+fn with_several_groups_under_way_nothing_is_claimed() {
+    let mut wire = Wire::started();
+    wire.client(&[whole("SELECT 1 FROM a"), sync(), whole("SELECT 1 FROM b"), sync()].concat());
+    wire.cut(
+        Direction::Read,
+        &[message(b'1', &[]), message(b'2', &[]), rows(200), complete("SELECT 200"), ready()].concat(),
+        8192,
+    );
+    let incomplete = wire.signals.iter().filter(|signal| **signal == Signal::Lost(Loss::Incomplete)).count();
+    assert_eq!(incomplete, 2);
+    wire.server(&[whole_answer("SELECT 1"), ready()].concat());
+    assert_eq!(wire.names(), ["SELECT a", "SELECT b"]);
+    next_is_understood(&mut wire);
+}
+
+#[test]
+fn an_answer_s_end_that_was_missed() {
+    let mut wire = Wire::started();
+    wire.client(&query("SELECT a FROM t"));
+    let answer = [rows(200), complete("SELECT 200"), ready()].concat();
+    wire.time += 10;
+    wire.moved(Direction::Read, &answer, 8192, 0);
+    wire.client(&query("SELECT a FROM u"));
+    wire.server(&[complete("SELECT 1"), ready()].concat());
+    assert_eq!(
+        wire.said(),
+        [
+            "opened 0 at 30",
+            "requested 0",
+            "Lost(Gap)",
+            "Lost(Incomplete)",
+            "closed 0 30..50 SELECT t",
+            "opened 1 at 50",
+            "requested 1",
+            "closed 1 50..60 SELECT u, 1"
+        ]
+    );
+}
+
+#[test]
+fn requests_that_were_missed() {
+    let mut wire = Wire::started();
+    let batch: Vec<u8> = (0..300).flat_map(|n| whole(&format!("INSERT INTO t{n} VALUES (1)"))).collect();
+    wire.cut(Direction::Write, &[batch, sync()].concat(), 100);
+    wire.server(&[(0..300).flat_map(|_| whole_answer("INSERT 0 1")).collect(), ready()].concat());
+    assert_eq!(wire.names().first().map(String::as_str), Some("INSERT t0"));
+    next_is_understood(&mut wire);
+}
+
+#[test]
+fn a_text_of_which_the_end_was_missed_counts() {
+    let mut wire = Wire::started();
+    wire.cut(Direction::Write, &query(&format!("SELECT a FROM t WHERE b = '{}'", "x".repeat(1000))), 200);
+    wire.server(&[complete("SELECT 1"), ready()].concat());
+    assert_eq!(wire.names(), ["SELECT t"]);
+    next_is_understood(&mut wire);
+}
+
+#[test]
+fn an_answer_that_does_not_fit_is_not_used() {
+    let mut wire = Wire::started();
+    wire.client(&[whole("SELECT 1 FROM t"), sync()].concat());
+    wire.server(&[complete("SELECT 1"), ready()].concat());
+    let said = wire.said();
+    assert!(said.contains(&"Lost(Unmatched)".to_owned()), "{said:?}");
+    assert!(said.contains(&"closed 0 30..40 SELECT t".to_owned()), "{said:?}");
+    next_is_understood(&mut wire);
+}
