@@ -31,7 +31,8 @@ fn connection(local_role: Role) -> Connection {
     Connection { local_role, local, peer, from_start: true }
 }
 
-/// Signals in short: `+0` opened, `.0` requested, `-0 200` closed with this status, `-0 !timeout` with this error.
+/// Signals in short: `+0` opened, `.0` requested, `-0 200` closed with this status, `-0 !timeout` with this error,
+/// `~0` dropped.
 fn brief(signals: &[Signal]) -> Vec<String> {
     let one = |signal: &Signal| match signal {
         Signal::Opened { exchange, .. } => format!("+{exchange}"),
@@ -45,6 +46,7 @@ fn brief(signals: &[Signal]) -> Vec<String> {
         Signal::Ready => "ready".to_owned(),
         Signal::Lost(loss) => format!("lost {loss}"),
         Signal::Abandon(loss) => format!("abandon {loss}"),
+        Signal::Dropped(exchange) => format!("~{exchange}"),
         Signal::Switched => "switched".to_owned(),
     };
     signals.iter().map(one).collect()
