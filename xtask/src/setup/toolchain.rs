@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -12,7 +11,7 @@ use anyhow::{Result, bail};
 use super::packages::{self, Package};
 use crate::{steps, workspace};
 
-/// `debian`, `nightly`, or the folder of a toolchain; agent/build.rs reads it too.
+/// `debian`, `nightly`, or the path of a cargo; agent/build.rs obeys it, and chooses the same way without it.
 const CHOICE: &str = "SYSPAN_EBPF_TOOLCHAIN";
 
 /// The last version whose LLVM bindings fit Debian's LLVM 22.
@@ -27,8 +26,8 @@ pub(crate) enum Toolchain {
     Debian,
     /// rustup's nightly with the `rust-src` component.
     Nightly,
-    /// A folder with `bin/cargo` and `bin/rustc`.
-    Folder(PathBuf),
+    /// Another cargo, with a rustc that can build `core` for BPF.
+    Cargo,
 }
 
 /// What the environment names, else what this machine has, else what can be installed on it.
@@ -36,8 +35,8 @@ pub(crate) fn chosen() -> Result<Toolchain> {
     match env::var(CHOICE).ok().as_deref() {
         Some("debian") => Ok(Toolchain::Debian),
         Some("nightly") => Ok(Toolchain::Nightly),
-        Some(folder) if Path::new(folder).join("bin/rustc").is_file() => Ok(Toolchain::Folder(folder.into())),
-        Some(other) => bail!("{CHOICE}={other}: expected `debian`, `nightly`, or a folder that contains bin/rustc"),
+        Some(path) if Path::new(path).is_file() => Ok(Toolchain::Cargo),
+        Some(other) => bail!("{CHOICE}={other}: expected `debian`, `nightly`, or the path of a cargo"),
         None if Path::new("/usr/lib/rustlib/bpfel-unknown-none").exists() => Ok(Toolchain::Debian),
         None if nightly_has_source() && find_linker().is_some() => Ok(Toolchain::Nightly),
         None => Ok(Toolchain::Debian),
@@ -49,15 +48,7 @@ impl Toolchain {
     pub(crate) fn packages(&self) -> Vec<Package> {
         match self {
             Toolchain::Debian => packages::EBPF.to_vec(),
-            Toolchain::Nightly | Toolchain::Folder(_) => Vec::new(),
-        }
-    }
-
-    fn choice(&self) -> OsString {
-        match self {
-            Toolchain::Debian => "debian".into(),
-            Toolchain::Nightly => "nightly".into(),
-            Toolchain::Folder(path) => path.into(),
+            Toolchain::Nightly | Toolchain::Cargo => Vec::new(),
         }
     }
 
@@ -76,7 +67,7 @@ impl Toolchain {
                     .args(["--no-default-features", "--features", "llvm-22", "--root"])
                     .arg(workspace::tools()),
             ),
-            Toolchain::Nightly | Toolchain::Folder(_) => {
+            Toolchain::Nightly | Toolchain::Cargo => {
                 bail!("bpf-linker is not on the PATH; for rustup's nightly install it with `cargo install bpf-linker`")
             }
         }
@@ -103,11 +94,11 @@ fn nightly_has_source() -> bool {
     })
 }
 
-/// A cargo of this workspace: its build scripts find the chosen eBPF toolchain and the installed tools.
+/// A cargo of this workspace, which finds the installed tools.
 pub(crate) fn cargo() -> Result<Command> {
     let mut command = Command::new("cargo");
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(workspace::tools().join("bin")).chain(env::split_paths(&path));
-    command.current_dir(workspace::root()).env("PATH", env::join_paths(folders)?).env(CHOICE, chosen()?.choice());
+    command.current_dir(workspace::root()).env("PATH", env::join_paths(folders)?);
     Ok(command)
 }
