@@ -47,14 +47,19 @@ pub(crate) fn checks() -> Result<Vec<(&'static str, bool)>> {
     check("clippy-ebpf", &mut setup::ebpf_clippy()?);
     // Advisories come from a database on the network, which a build must not depend on.
     check("cargo-deny", setup::cargo()?.args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]));
-    check("cargo-machete", setup::cargo()?.arg("machete"));
-    check("typos", Command::new(workspace::tools().join("python/bin/typos")).current_dir(workspace::root()));
+    let tool = |path| {
+        let mut command = Command::new(workspace::tools().join(path));
+        command.current_dir(workspace::root());
+        command
+    };
+    check("cargo-machete", &mut tool("bin/cargo-machete"));
+    check("typos", &mut tool("python/bin/typos"));
     Ok(checks)
 }
 
 fn install_tools() -> Result<()> {
     for (name, version) in TOOLS {
-        if steps::on_path(name) || workspace::tools().join("bin").join(name).is_file() {
+        if workspace::tools().join("bin").join(name).is_file() {
             continue;
         }
         // Unoptimised: they run for a second, and an optimised build takes minutes.
