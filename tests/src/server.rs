@@ -101,7 +101,7 @@ impl Server {
             return Ok(status);
         }
         kill_process(self.group()?, self.stop)?;
-        wait::until(&format!("{} to stop", self.name), STOP, || Ok(self.child.try_wait()?))
+        wait::until_ended(&format!("{} to stop", self.name), STOP, || Ok(self.child.try_wait()?))
     }
 
     fn group(&self) -> Result<Pid> {

@@ -70,7 +70,8 @@ fn nothing_is_lost_while_the_collector_is_away() -> Result<()> {
     load.run(100, |number| checkout(number + 100))?;
     thread::sleep(OUTAGE); // the length of the outage is what is tested
     let rotel = Rotel::start(endpoints)?;
-    load.run(100, |number| checkout(number + 200))?;
+    // The application has closed the idle connections by now.
+    Load::connect(app.port(), 8)?.run(100, |number| checkout(number + 200))?;
     wait::until("the spans of the outage", wait::START, || Ok((rotel.received()?.len() >= 600).then_some(())))?;
 
     let outcome = syspan.stop()?;

@@ -9,7 +9,7 @@ use crate::{
     steps, workspace,
 };
 
-/// Tools from the registry that only the lints need, with the flags and profile that build them fastest.
+/// Tools from the registry that only the lints need, and their versions.
 const TOOLS: &[(&str, &str)] = &[("cargo-deny", "0.20.2"), ("cargo-machete", "0.9.2")];
 
 /// The spell checker ships as a ready-made program in a Python wheel.
@@ -44,27 +44,22 @@ pub(crate) fn checks() -> Result<Vec<(&'static str, bool)>> {
             .args(["clippy", "--quiet", "--workspace", "--exclude", "syspan-ebpf", "--all-targets"])
             .args(deny_warnings),
     );
-    // On the host's target: its `core` is there, and the lints do not depend on it. aya-ebpf's inline assembly feature
-    // is unstable, and without std there is no unwinding.
-    check(
-        "clippy-ebpf",
-        setup::cargo()?
-            .envs([("RUSTC_BOOTSTRAP", "1"), ("CARGO_PROFILE_DEV_PANIC", "abort")])
-            .arg("--config")
-            .arg("build.target-dir='target/ebpf-lint'")
-            .args(["clippy", "--quiet", "--package", "syspan-ebpf"])
-            .args(deny_warnings),
-    );
+    check("clippy-ebpf", &mut setup::ebpf_clippy()?);
     // Advisories come from a database on the network, which a build must not depend on.
     check("cargo-deny", setup::cargo()?.args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]));
-    check("cargo-machete", setup::cargo()?.arg("machete"));
-    check("typos", Command::new(workspace::tools().join("python/bin/typos")).current_dir(workspace::root()));
+    let tool = |path| {
+        let mut command = Command::new(workspace::tools().join(path));
+        command.current_dir(workspace::root());
+        command
+    };
+    check("cargo-machete", &mut tool("bin/cargo-machete"));
+    check("typos", &mut tool("python/bin/typos"));
     Ok(checks)
 }
 
 fn install_tools() -> Result<()> {
     for (name, version) in TOOLS {
-        if steps::on_path(name) || workspace::tools().join("bin").join(name).is_file() {
+        if workspace::tools().join("bin").join(name).is_file() {
             continue;
         }
         // Unoptimised: they run for a second, and an optimised build takes minutes.

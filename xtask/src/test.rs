@@ -74,6 +74,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     println!("{counts}");
+    if counts == Counts::default() {
+        bail!("no test has such a name");
+    }
     if counts.failed > 0 {
         bail!("{} tests or lints failed", counts.failed);
     }

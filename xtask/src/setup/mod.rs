@@ -7,7 +7,7 @@ mod toolchain;
 use std::{path::Path, process::Command};
 
 use anyhow::Result;
-pub(crate) use toolchain::cargo;
+pub(crate) use toolchain::{cargo, ebpf_clippy};
 
 use crate::steps;
 

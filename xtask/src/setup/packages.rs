@@ -84,6 +84,9 @@ pub(crate) const EBPF: &[Package] = &[
     package("libxml2-dev"),
 ];
 
+/// The linter of the same compiler.
+pub(crate) const LINT: &[Package] = &[unless_file("rust-web-clippy", "/usr/bin/clippy-driver")];
+
 /// systemd units that the packages bring and that must not occupy the default ports from now on.
 const UNITS: &[&str] = &["nginx", "postgresql"];
 

@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -12,7 +11,7 @@ use anyhow::{Result, bail};
 use super::packages::{self, Package};
 use crate::{steps, workspace};
 
-/// `debian`, `nightly`, or the folder of a toolchain; agent/build.rs reads it too.
+/// `debian`, `nightly`, or the path of a cargo; agent/build.rs obeys it, and chooses the same way without it.
 const CHOICE: &str = "SYSPAN_EBPF_TOOLCHAIN";
 
 /// The last version whose LLVM bindings fit Debian's LLVM 22.
@@ -21,14 +20,16 @@ const LINKER_VERSION: &str = "0.13.0";
 /// Where Debian keeps the LLVM that its rustc-web was built with.
 const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
 
+const DEBIAN_CLIPPY: &str = "/usr/bin/clippy-driver";
+
 /// A toolchain that can build for `bpfel-unknown-none`.
 pub(crate) enum Toolchain {
     /// Debian's rustc-web with its prebuilt `core`.
     Debian,
     /// rustup's nightly with the `rust-src` component.
     Nightly,
-    /// A folder with `bin/cargo` and `bin/rustc`.
-    Folder(PathBuf),
+    /// Another cargo, with a rustc that can build `core` for BPF.
+    Cargo(PathBuf),
 }
 
 /// What the environment names, else what this machine has, else what can be installed on it.
@@ -36,8 +37,8 @@ pub(crate) fn chosen() -> Result<Toolchain> {
     match env::var(CHOICE).ok().as_deref() {
         Some("debian") => Ok(Toolchain::Debian),
         Some("nightly") => Ok(Toolchain::Nightly),
-        Some(folder) if Path::new(folder).join("bin/rustc").is_file() => Ok(Toolchain::Folder(folder.into())),
-        Some(other) => bail!("{CHOICE}={other}: expected `debian`, `nightly`, or a folder that contains bin/rustc"),
+        Some(path) if Path::new(path).is_file() => Ok(Toolchain::Cargo(path.into())),
+        Some(other) => bail!("{CHOICE}={other}: expected `debian`, `nightly`, or the path of a cargo"),
         None if Path::new("/usr/lib/rustlib/bpfel-unknown-none").exists() => Ok(Toolchain::Debian),
         None if nightly_has_source() && find_linker().is_some() => Ok(Toolchain::Nightly),
         None => Ok(Toolchain::Debian),
@@ -49,15 +50,7 @@ impl Toolchain {
     pub(crate) fn packages(&self) -> Vec<Package> {
         match self {
             Toolchain::Debian => packages::EBPF.to_vec(),
-            Toolchain::Nightly | Toolchain::Folder(_) => Vec::new(),
-        }
-    }
-
-    fn choice(&self) -> OsString {
-        match self {
-            Toolchain::Debian => "debian".into(),
-            Toolchain::Nightly => "nightly".into(),
-            Toolchain::Folder(path) => path.into(),
+            Toolchain::Nightly | Toolchain::Cargo(_) => Vec::new(),
         }
     }
 
@@ -76,11 +69,42 @@ impl Toolchain {
                     .args(["--no-default-features", "--features", "llvm-22", "--root"])
                     .arg(workspace::tools()),
             ),
-            Toolchain::Nightly | Toolchain::Folder(_) => {
+            Toolchain::Nightly | Toolchain::Cargo(_) => {
                 bail!("bpf-linker is not on the PATH; for rustup's nightly install it with `cargo install bpf-linker`")
             }
         }
     }
+}
+
+/// Clippy for the eBPF programs, by the toolchain that builds them: another one's would not know their target.
+pub(crate) fn ebpf_clippy() -> Result<Command> {
+    let mut command = match chosen()? {
+        Toolchain::Debian => {
+            packages::install(packages::LINT)?;
+            // What `cargo clippy` does, without looking for a cargo-clippy, which would be rustup's.
+            let mut command = Command::new("/usr/bin/cargo");
+            command.arg("check").env("RUSTC", "/usr/bin/rustc").env("RUSTC_WORKSPACE_WRAPPER", DEBIAN_CLIPPY);
+            command
+        }
+        Toolchain::Nightly => {
+            let mut command = Command::new("rustup");
+            command.args(["run", "nightly", "cargo", "clippy"]);
+            command
+        }
+        Toolchain::Cargo(path) => {
+            let mut command = Command::new(path);
+            command.arg("clippy");
+            command
+        }
+    };
+    command
+        .args(["--quiet", "--package", "syspan-ebpf", "--release", "--target", "bpfel-unknown-none"])
+        .args(["-Z", "build-std=core", "--target-dir", "target/ebpf-lint"])
+        .current_dir(workspace::root())
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env("RUSTC_BOOTSTRAP", "1") // build-std, and aya-ebpf's inline assembly
+        .env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__"); // how cargo-clippy passes `-D warnings` on
+    Ok(command)
 }
 
 fn linker_path() -> PathBuf {
@@ -103,11 +127,11 @@ fn nightly_has_source() -> bool {
     })
 }
 
-/// A cargo of this workspace: its build scripts find the chosen eBPF toolchain and the installed tools.
+/// A cargo of this workspace, which finds the installed tools.
 pub(crate) fn cargo() -> Result<Command> {
     let mut command = Command::new("cargo");
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(workspace::tools().join("bin")).chain(env::split_paths(&path));
-    command.current_dir(workspace::root()).env("PATH", env::join_paths(folders)?).env(CHOICE, chosen()?.choice());
+    command.current_dir(workspace::root()).env("PATH", env::join_paths(folders)?);
     Ok(command)
 }
