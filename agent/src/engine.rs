@@ -182,8 +182,7 @@ impl Engine {
         }
         let setup = setup.map_or(Setup::None, |request| Setup::Connecting(request, task));
         let id = socket.id;
-        let followed =
-            Followed { connection: Connection::new(socket), open: HashMap::new(), pid: task.pid, setup };
+        let followed = Followed { connection: Connection::new(socket), open: HashMap::new(), pid: task.pid, setup };
         if let Some((old, evicted)) = self.connections.push(id, followed)
             && old != id
         {

@@ -9,7 +9,10 @@
 
 #![no_std]
 #![no_main]
-#![expect(unsafe_code, reason = "eBPF programs read raw memory through helpers; the kernel's verifier checks every access")]
+#![expect(
+    unsafe_code,
+    reason = "eBPF programs read raw memory through helpers; the kernel's verifier checks every access"
+)]
 
 mod config;
 mod emit;

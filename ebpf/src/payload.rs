@@ -1,7 +1,9 @@
 //! The bytes of a call: which of them are captured, and how they are gathered from user memory.
 
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated};
-use syspan_abi::{ALWAYS, BUDGET_MESSAGES, Counter, DataEvent, Kind, MAX_HEAD, MAX_TAIL, SocketState, direction, verdict};
+use syspan_abi::{
+    ALWAYS, BUDGET_MESSAGES, Counter, DataEvent, Kind, MAX_HEAD, MAX_TAIL, SocketState, direction, verdict,
+};
 
 use crate::{
     config::config,
@@ -41,9 +43,8 @@ const MMSGHDR_LENGTH: u64 = 56;
 fn user<T: Copy + Default>(address: u64) -> T {
     let mut value = T::default();
     // SAFETY: the helper checks the source; the destination is a value of that size.
-    let failed = unsafe {
-        generated::bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
-    };
+    let failed =
+        unsafe { generated::bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, address as *const _) };
     if failed != 0 {
         count(Counter::UserFault);
         return T::default();

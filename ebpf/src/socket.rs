@@ -212,9 +212,8 @@ fn path(event: &mut SocketEvent, sk: u64, of_peer: u32) {
     }
     let name = address + config!(offsets.unix_addr_name) as u64 + 2;
     // SAFETY: the destination is a fixed-size array; the helper checks the source.
-    let failed = unsafe {
-        generated::bpf_probe_read_kernel(event.path.as_mut_ptr().cast(), MAX_PATH as u32, name as *const _)
-    };
+    let failed =
+        unsafe { generated::bpf_probe_read_kernel(event.path.as_mut_ptr().cast(), MAX_PATH as u32, name as *const _) };
     if failed == 0 {
         let length = length - 2;
         event.path_length = if length > MAX_PATH as u32 { MAX_PATH as u32 } else { length };

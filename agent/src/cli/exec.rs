@@ -6,14 +6,7 @@ use std::{
     process::{Child, Command, ExitCode, ExitStatus},
 };
 
-use super::{
-    CaptureArgs, Failure, Show,
-    observer::Observer,
-    pipeline,
-    run::runtime,
-    sink::Sink,
-    stop::Stop,
-};
+use super::{CaptureArgs, Failure, Show, observer::Observer, pipeline, run::runtime, sink::Sink, stop::Stop};
 use crate::engine::Engine;
 
 /// A shell's status for a command that was ended by a signal.

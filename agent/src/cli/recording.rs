@@ -24,7 +24,9 @@ pub(super) enum RecordingError {
     TooLong { path: String, line: u64 },
     #[error("{path} is no recording: its first line must be the start event; record one with `syspan record -o FILE`")]
     NoStart { path: String },
-    #[error("{path} was recorded in format {version}, this syspan reads format {RECORDING_VERSION}: use the syspan that wrote it")]
+    #[error(
+        "{path} was recorded in format {version}, this syspan reads format {RECORDING_VERSION}: use the syspan that wrote it"
+    )]
     Version { path: String, version: u32 },
 }
 
@@ -81,8 +83,8 @@ impl Reader {
         let input: Box<dyn BufRead> = if path == Path::new("-") {
             Box::new(BufReader::new(io::stdin()))
         } else {
-            let file = File::open(path)
-                .map_err(|source| RecordingError::File { path: name.clone(), what: "read", source })?;
+            let file =
+                File::open(path).map_err(|source| RecordingError::File { path: name.clone(), what: "read", source })?;
             Box::new(BufReader::new(file))
         };
         Ok(Self { path: name, input, line: 0, buffer: Vec::new() })

@@ -58,10 +58,14 @@ pub enum CaptureError {
     #[error(transparent)]
     Btf(#[from] BtfError),
     /// `/sys/kernel/btf/vmlinux` could not be read.
-    #[error("this kernel's type information (/sys/kernel/btf/vmlinux) cannot be read: {0}; use a kernel with CONFIG_DEBUG_INFO_BTF=y")]
+    #[error(
+        "this kernel's type information (/sys/kernel/btf/vmlinux) cannot be read: {0}; use a kernel with CONFIG_DEBUG_INFO_BTF=y"
+    )]
     NoBtf(std::io::Error),
     /// The object could not be loaded.
-    #[error("the kernel refused the eBPF maps: {0}; run as root or with CAP_BPF and CAP_PERFMON (`syspan doctor` says more)")]
+    #[error(
+        "the kernel refused the eBPF maps: {0}; run as root or with CAP_BPF and CAP_PERFMON (`syspan doctor` says more)"
+    )]
     Load(#[from] EbpfError),
     /// A program could not be loaded or attached.
     #[error("the kernel refused the eBPF program {name}: {}; `syspan doctor` says more", chain(.source))]
@@ -132,9 +136,7 @@ impl Capture {
             .map_max_entries("SCRATCHES", cpus)
             .load(OBJECT)?;
 
-        let mut take = |name: &str| {
-            ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() })
-        };
+        let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;
         let mut processes = HashMap::try_from(take("PROCESSES")?)?;
         let sockets = HashMap::try_from(take("SOCKETS")?)?;

@@ -88,7 +88,7 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
         k if k == Kind::Socket as u32 => {
             let socket = parse_socket(&mut reader, socket, time, task)?;
             Record::Socket(socket, command(reader.array()?))
-        },
+        }
         k if k == Kind::End as u32 => {
             let end = match reader.u32()? {
                 end::CLOSED => End::Closed,

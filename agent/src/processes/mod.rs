@@ -51,8 +51,7 @@ impl Process {
     #[must_use]
     pub fn unknown(pid: Pid, command: Option<&str>) -> Self {
         let name = command.filter(|name| !name.is_empty()).unwrap_or("unknown_service");
-        let resource =
-            vec![("process.pid".to_owned(), pid.to_string()), ("service.name".to_owned(), name.to_owned())];
+        let resource = vec![("process.pid".to_owned(), pid.to_string()), ("service.name".to_owned(), name.to_owned())];
         Self { pid, started: 0, runtime: Runtime::default(), resource }
     }
 

@@ -279,11 +279,7 @@ fn unseen(data: &Data, seen: u64) -> (&[u8], u64, &[u8]) {
     let head_cut = from(&data.head, seen);
     let middle_cut = seen.saturating_sub(head).min(middle);
     let tail_cut = from(&data.tail, seen.saturating_sub(head + middle));
-    (
-        data.head.get(head_cut..).unwrap_or_default(),
-        middle - middle_cut,
-        data.tail.get(tail_cut..).unwrap_or_default(),
-    )
+    (data.head.get(head_cut..).unwrap_or_default(), middle - middle_cut, data.tail.get(tail_cut..).unwrap_or_default())
 }
 
 fn other(role: Role) -> Role {

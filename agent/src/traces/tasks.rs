@@ -92,10 +92,8 @@ impl Tasks {
     /// A thread has read a request. `alone`: it read no other in the same call.
     pub fn request_read(&mut self, task: Task, request: NodeId, alone: bool) {
         let still_open = self.thread(task).work.is_some_and(|work| self.requests.contains_key(&work.request));
-        self.requests.insert(
-            request,
-            Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0 },
-        );
+        self.requests
+            .insert(request, Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0 });
         self.processes.entry(task.pid).or_default().open += 1;
         let thread = self.thread(task);
         thread.event_loop |= still_open;

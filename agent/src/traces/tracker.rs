@@ -149,24 +149,17 @@ impl Tracker {
         node
     }
 
-    fn call(
-        &mut self,
-        id: NodeId,
-        request: &Request<'_>,
-        context: Option<RemoteContext>,
-        runtime: Runtime,
-    ) -> Node {
+    fn call(&mut self, id: NodeId, request: &Request<'_>, context: Option<RemoteContext>, runtime: Runtime) -> Node {
         // Goroutines change threads and threads change goroutines without any wait: no evidence there.
         let by_task = match runtime {
-            Runtime::Threads => {
-                request.opener.or_else(|| self.tasks.working_for(request.task, request.socket.id))
-            }
+            Runtime::Threads => request.opener.or_else(|| self.tasks.working_for(request.task, request.socket.id)),
             Runtime::Go => None,
         };
         let mut node = self.root(Kind::Client, request);
         let forwarded_by = context.as_ref().and_then(|context| self.received(context, request.task.pid, by_task));
         let owner = forwarded_by.or(by_task);
-        let evidence = if forwarded_by.is_some() && by_task != forwarded_by { Evidence::Header } else { Evidence::Task };
+        let evidence =
+            if forwarded_by.is_some() && by_task != forwarded_by { Evidence::Header } else { Evidence::Task };
         match (&context, owner.and_then(|owner| self.nodes.get(&owner))) {
             // An SDK in the process made the header: its span is the parent, and continues whatever trace it is in.
             (Some(remote), _) if forwarded_by.is_none() => node.continues(remote, Evidence::Header, false),

@@ -54,7 +54,11 @@ fn exit<const OP: u32>(context: &TracePointContext) {
         return;
     }
     if result == 0 {
-        if reading && call.length != 0 && OP != op::MESSAGES | op::READ && matches!(socket::state(call.socket), socket::State::Followed(_)) {
+        if reading
+            && call.length != 0
+            && OP != op::MESSAGES | op::READ
+            && matches!(socket::state(call.socket), socket::State::Followed(_))
+        {
             emit::end(pid, tid, turn, call.socket, end::PEER_CLOSED);
         }
         return;
