@@ -139,7 +139,7 @@ pub fn first_sight(file: File, pid: u32, tid: u32, turn: u32, time: u64, how: u3
             state.announced = emit::send(event as *const u8, size_of::<SocketEvent>() as u32) as u32;
         }
     }
-    if SOCKETS.insert(file.inode, &state, BPF_ANY as u64).is_err() {
+    if SOCKETS.insert(file.inode, state, BPF_ANY as u64).is_err() {
         count(Counter::MapFull);
     }
     if stream { SOCKETS.get_ptr_mut(file.inode) } else { None }

@@ -59,7 +59,9 @@ pub mod op {
     /// connect.
     pub const CONNECT: u32 = 6;
     /// epoll_create.
-    pub const EPOLL: u32 = 7;
+    pub const EPOLL_CREATE: u32 = 7;
+    /// epoll_ctl that removes a descriptor; the address is the instance's key.
+    pub const EPOLL_DELETE: u32 = 8;
     /// Added when the call receives; without it, it sends.
     pub const READ: u32 = 16;
 }
@@ -88,8 +90,7 @@ pub fn current(tid: u32) -> Option<*mut Thread> {
     if let Some(thread) = THREADS.get_ptr_mut(tid) {
         return Some(thread);
     }
-    let new = Thread::default();
-    if THREADS.insert(tid, &new, BPF_ANY as u64).is_err() {
+    if THREADS.insert(tid, Thread::default(), BPF_ANY as u64).is_err() {
         count(Counter::MapFull);
     }
     THREADS.get_ptr_mut(tid)

@@ -122,7 +122,7 @@ impl Observer {
 
     /// Hands over what waits in the ring buffer.
     pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
-        while let Some(record) = self.capture.next() {
+        while let Some(record) = self.capture.next_record() {
             self.handle(record, &mut take);
         }
     }

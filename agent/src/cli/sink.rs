@@ -20,7 +20,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 const DEFAULT_WIDTH: u16 = 120;
 
 enum Format {
-    Tree(tree::Tree),
+    Tree(Box<tree::Tree>),
     Text,
     OtlpJson,
     None,
@@ -50,7 +50,7 @@ impl Sink {
             (None, false) => OutputFormat::Text,
         });
         let format = match format {
-            OutputFormat::Tree => Format::Tree(tree::Tree::new(style(terminal))),
+            OutputFormat::Tree => Format::Tree(Box::new(tree::Tree::new(style(terminal)))),
             OutputFormat::Text => Format::Text,
             OutputFormat::OtlpJson => Format::OtlpJson,
             OutputFormat::None => Format::None,

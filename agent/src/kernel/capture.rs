@@ -12,7 +12,9 @@ use aya::{
     programs::{Program, ProgramError, RawTracePoint, TracePoint},
     util::nr_cpus,
 };
+use aya_log::EbpfLogger;
 use syspan_abi::{Config, Counter, SocketState, selection, verdict};
+use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
     event::{Event, Pid, SocketId},
@@ -99,6 +101,8 @@ pub struct Capture {
     sockets: HashMap<MapData, u64, SocketState>,
     counts: PerCpuArray<MapData, u64>,
     told: [u64; 4],
+    /// The programs' own messages, where there are any.
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
     _ebpf: Ebpf,
 }
@@ -130,8 +134,17 @@ impl Capture {
         };
         drop(blob);
         let cpus = nr_cpus().map_or(1, |n| u32::try_from(n).unwrap_or(1));
+        // What is not shown is not sent either: the verifier removes it.
+        let log_level = LevelFilter::current().into_level().map_or(0u8, |level| match level {
+            Level::ERROR => 1,
+            Level::WARN => 2,
+            Level::INFO => 3,
+            Level::DEBUG => 4,
+            _ => 5,
+        });
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", &globals, true)
+            .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", settings.ring_size)
             .map_max_entries("SCRATCHES", cpus)
             .load(OBJECT)?;
@@ -151,7 +164,14 @@ impl Capture {
                 result => result.map_err(|source| CaptureError::Program { name, source })?,
             }
         }
-        Ok(Self { ring, processes, sockets, counts, told: [0; 4], _ebpf: ebpf })
+        let logger = match EbpfLogger::init(&mut ebpf) {
+            Ok(logger) => Some(logger),
+            Err(error) => {
+                tracing::debug!(%error, "the programs' messages are not shown");
+                None
+            }
+        };
+        Ok(Self { ring, processes, sockets, counts, told: [0; 4], logger, _ebpf: ebpf })
     }
 
     /// Observes a process from now on.
@@ -195,7 +215,7 @@ impl Capture {
     }
 
     /// The next event that waits in the ring buffer.
-    pub fn next(&mut self) -> Option<record::Record> {
+    pub fn next_record(&mut self) -> Option<record::Record> {
         while let Some(item) = self.ring.next() {
             match record::parse(&item) {
                 Some(record) => return Some(record),
@@ -205,8 +225,11 @@ impl Capture {
         None
     }
 
-    /// What was lost in the kernel since the last call.
+    /// What was lost in the kernel since the last call; shows the programs' messages as well.
     pub fn losses(&mut self, time: u64) -> Vec<Event> {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         let mut events = Vec::new();
         for ((counter, loss), told) in COUNTERS.iter().zip(&mut self.told) {
             let Ok(values) = self.counts.get(&(*counter as u32), 0) else { continue };

@@ -164,6 +164,8 @@ fn ip(family: u32, address: &[u8; 16]) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, reason = "tests")]
+
     use super::*;
 
     #[test]

@@ -297,7 +297,7 @@ const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 
 const _: () = assert!(size_of::<EndEvent>() == 40);
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8);
-const _: () = assert!(size_of::<Offsets>() % 8 == 0);
+const _: () = assert!(size_of::<Offsets>().is_multiple_of(8));
 const _: () = assert!(size_of::<Config>() == size_of::<Offsets>() + 32);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.

@@ -101,10 +101,10 @@ fn announced(fd: u64) -> Option<(socket::File, u32, u32, u32)> {
 
 #[tracepoint]
 pub fn sys_enter_shutdown(context: TracePointContext) -> u32 {
-    if argument(&context, 1) != SHUT_READ {
-        if let Some((file, pid, tid, turn)) = announced(argument(&context, 0)) {
-            emit::end(pid, tid, turn, file.inode, end::SHUT_WRITE);
-        }
+    if argument(&context, 1) != SHUT_READ
+        && let Some((file, pid, tid, turn)) = announced(argument(&context, 0))
+    {
+        emit::end(pid, tid, turn, file.inode, end::SHUT_WRITE);
     }
     0
 }
@@ -112,11 +112,11 @@ pub fn sys_enter_shutdown(context: TracePointContext) -> u32 {
 /// Only the close of the last descriptor ends a socket: others may hold it by dup, fork or SCM_RIGHTS.
 #[tracepoint]
 pub fn sys_enter_close(context: TracePointContext) -> u32 {
-    if let Some((file, pid, tid, turn)) = announced(argument(&context, 0)) {
-        if socket::is_last(file) {
-            emit::end(pid, tid, turn, file.inode, end::CLOSED);
-            let _ = SOCKETS.remove(file.inode);
-        }
+    if let Some((file, pid, tid, turn)) = announced(argument(&context, 0))
+        && socket::is_last(file)
+    {
+        emit::end(pid, tid, turn, file.inode, end::CLOSED);
+        let _ = SOCKETS.remove(file.inode);
     }
     0
 }

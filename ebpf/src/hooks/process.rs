@@ -6,6 +6,7 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
+use aya_log_ebpf::warn;
 use syspan_abi::{Counter, Kind, selection};
 
 use crate::{
@@ -28,8 +29,9 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     // SAFETY: one word of a map value.
     let parent = unsafe { PROCESSES.get(pid) };
     if parent == Some(&selection::SELECTED) || parent == Some(&selection::PARENT) {
-        if PROCESSES.insert(new, &selection::SELECTED, BPF_NOEXIST as u64).is_err() {
+        if PROCESSES.insert(new, selection::SELECTED, BPF_NOEXIST as u64).is_err() {
             count(Counter::MapFull);
+            warn!(&context, "process {} is not observed: the table of processes is full", new);
         }
         emit::process(Kind::Fork, pid, new);
     }

@@ -1,6 +1,7 @@
 //! read readv recvfrom recvmsg recvmmsg, write writev sendto sendmsg sendmmsg, sendfile and splice.
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
+use aya_log_ebpf::debug;
 use syspan_abi::{end, origin};
 
 use super::{argument, result};
@@ -69,7 +70,8 @@ fn exit<const OP: u32>(context: &TracePointContext) {
         socket::State::Unknown => {
             let Some(file) = socket::of_descriptor(call.fd) else { return };
             if file.inode != call.socket {
-                return; // the descriptor was replaced while the call was under way
+                debug!(context, "descriptor {} was replaced while a call on it was under way", call.fd);
+                return;
             }
             let Some(state) = socket::first_sight(file, pid, tid, turn, call.time, origin::UNKNOWN) else { return };
             state

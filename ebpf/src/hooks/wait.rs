@@ -76,7 +76,7 @@ fn members(set: u64, limit: u64) -> u32 {
         return 0;
     }
     let mut words = [0u64; SET_WORDS as usize];
-    let mut size = (limit + 63) / 64;
+    let mut size = limit.div_ceil(64);
     if size > SET_WORDS {
         size = SET_WORDS;
     }
@@ -113,16 +113,16 @@ selects!(sys_enter_select sys_enter_pselect6);
 #[inline(always)]
 fn epoll_create() {
     if let Some((_, tid)) = thread::observed() {
-        thread::begin(tid, &Call { op: op::EPOLL, ..Call::default() });
+        thread::begin(tid, &Call { op: op::EPOLL_CREATE, ..Call::default() });
     }
 }
 
 #[inline(always)]
 fn epoll_created(context: &TracePointContext) {
-    let Some((pid, ..)) = thread::finish(op::EPOLL) else { return };
+    let Some((pid, ..)) = thread::finish(op::EPOLL_CREATE) else { return };
     let fd = result(context);
     if fd >= 0 {
-        let _ = EPOLLS.insert(epoll_key(pid, fd as u64), &0, BPF_ANY as u64);
+        let _ = EPOLLS.insert(epoll_key(pid, fd as u64), 0, BPF_ANY as u64);
     }
 }
 
@@ -150,21 +150,33 @@ pub fn sys_exit_epoll_create(context: TracePointContext) -> u32 {
     0
 }
 
-/// Counts what an instance watches. Closing a watched file removes it without this call, so the count is never too low:
-/// an instance is at worst taken for one that watches several.
+/// Counts what an instance watches. A closed file is removed without any call, and an addition counts even if it fails, so the
+/// count is never too low: an instance is at worst taken for one that watches several.
 #[tracepoint]
 pub fn sys_enter_epoll_ctl(context: TracePointContext) -> u32 {
-    if let Some((pid, _)) = thread::observed() {
-        if let Some(watched) = EPOLLS.get_ptr_mut(epoll_key(pid, argument(&context, 0))) {
-            // SAFETY: one word of a map value.
-            unsafe {
-                match argument(&context, 1) {
-                    EPOLL_CTL_ADD => *watched += 1,
-                    EPOLL_CTL_DEL if *watched > 0 => *watched -= 1,
-                    _ => {}
-                }
+    let Some((pid, tid)) = thread::observed() else { return 0 };
+    let key = epoll_key(pid, argument(&context, 0));
+    match argument(&context, 1) {
+        EPOLL_CTL_ADD => {
+            if let Some(watched) = EPOLLS.get_ptr_mut(key) {
+                // SAFETY: one word of a map value.
+                unsafe { *watched += 1 };
             }
         }
+        EPOLL_CTL_DEL => thread::begin(tid, &Call { op: op::EPOLL_DELETE, address: key, ..Call::default() }),
+        _ => {}
+    }
+    0
+}
+
+#[tracepoint]
+pub fn sys_exit_epoll_ctl(context: TracePointContext) -> u32 {
+    let Some((_, _, _, call)) = thread::finish(op::EPOLL_DELETE) else { return 0 };
+    if result(&context) == 0
+        && let Some(watched) = EPOLLS.get_ptr_mut(call.address)
+    {
+        // SAFETY: one word of a map value.
+        unsafe { *watched = (*watched).saturating_sub(1) };
     }
     0
 }
