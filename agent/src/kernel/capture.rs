@@ -151,6 +151,8 @@ impl Capture {
                 result => result.map_err(|source| CaptureError::Program { name, source })?,
             }
         }
+        // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
+        super::sys::return_freed_memory();
         Ok(Self { ring, processes, sockets, counts, told: [0; 4], _ebpf: ebpf })
     }
 
