@@ -65,15 +65,24 @@ impl From<&Span> for Received {
 }
 
 impl Rotel {
-    /// Starts a collector and waits for both its receivers.
+    /// Starts a collector that logs every span, and waits for both its receivers.
     pub fn start(endpoints: Endpoints) -> Result<Self> {
+        Self::start_with(endpoints, &["--debug-log", "traces", "--debug-log-verbosity", "detailed"])
+    }
+
+    /// The same without the log: it takes spans and forgets them, as cheaply as it can.
+    pub fn quiet(endpoints: Endpoints) -> Result<Self> {
+        Self::start_with(endpoints, &[])
+    }
+
+    fn start_with(endpoints: Endpoints, arguments: &[&str]) -> Result<Self> {
         let folder = TempDir::with_prefix("rotel-")?;
         let mut command = Command::new(crate::apps::python("bin/python")?);
         let package = "import os, rotel, sys; a = os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'); \
                        os.execv(a, [a] + sys.argv[1:])";
         command
             .args(["-c", package, "start", "--exporter", "blackhole"])
-            .args(["--debug-log", "traces", "--debug-log-verbosity", "detailed"])
+            .args(arguments)
             .arg("--otlp-grpc-endpoint")
             .arg(format!("127.0.0.1:{}", endpoints.grpc))
             .arg("--otlp-http-endpoint")

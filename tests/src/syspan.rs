@@ -110,8 +110,8 @@ pub fn output(arguments: &[&str]) -> Result<Output> {
         .with_context(|| program().display().to_string())
 }
 
-/// The closing line `syspan: 3 spans, nothing lost`, or `syspan: not captured or lost: ring_full 7, gap 2`.
-fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
+/// The loss counters of the closing line `syspan: 3 spans, nothing lost`, or `syspan: not captured or lost: ring_full 7, gap 2`.
+pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
     const LOST: &str = "syspan: not captured or lost: ";
     let line = messages
         .lines()

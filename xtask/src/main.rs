@@ -1,5 +1,6 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|demo`.
+//! The only build driver: `cargo xtask setup|build|test|lint|demo|bench`.
 
+mod bench;
 mod build;
 mod demo;
 mod lint;
@@ -32,6 +33,8 @@ enum Command {
     Lint,
     /// A small shop, traced: ends with the trace that shows its forgotten N+1 query
     Demo(demo::Options),
+    /// What tracing costs: writes docs/benchmarks.md
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
         Command::Demo(options) => demo::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -171,6 +171,8 @@ impl Capture {
                 None
             }
         };
+        // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
+        super::sys::return_freed_memory();
         Ok(Self { ring, processes, sockets, counts, told: [0; 4], logger, _ebpf: ebpf })
     }
 

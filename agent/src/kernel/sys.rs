@@ -8,3 +8,13 @@ pub(super) fn descriptor<T: AsRawFd>(owner: &T) -> BorrowedFd<'_> {
     // SAFETY: `owner` keeps the descriptor open, and the result borrows `owner`.
     unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
 }
+
+/// Gives memory that was freed back to the kernel. glibc's allocator keeps it: once a large block was freed, up to twice
+/// its size stays for the process's own use (mallopt(3), `M_MMAP_THRESHOLD`, dynamic).
+pub(super) fn return_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointers, may be called at any time from any thread, and leaves all live memory alone.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

@@ -13,21 +13,9 @@ use crate::{steps, workspace};
 /// Installs the Node and Python packages that tests/apps pins.
 pub(crate) fn install() -> Result<()> {
     let sources = workspace::root().join("tests/apps");
-    let apps = workspace::apps();
+    node_packages(&sources, "node", "the Node packages of the test applications")?;
 
-    let node = apps.join("node");
-    when_changed(&sources.join("package-lock.json"), &node.join("installed.lock"), || {
-        for file in ["package.json", "package-lock.json"] {
-            fs::copy(sources.join(file), node.join(file)).with_context(|| format!("tests/apps/{file}"))?;
-        }
-        steps::run_quietly(
-            "Installing the Node packages of the test applications",
-            "npm",
-            Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&node),
-        )
-    })?;
-
-    let python = apps.join("python");
+    let python = workspace::apps().join("python");
     let requirements = sources.join("requirements.txt");
     when_changed(&requirements, &python.join("installed.lock"), || {
         virtual_environment(&python, "venv")?;
@@ -37,6 +25,28 @@ pub(crate) fn install() -> Result<()> {
             pip(&python).arg("--requirement").arg(&requirements),
         )
     })
+}
+
+/// Installs what a folder's package-lock.json pins in `target/apps/<name>`.
+fn node_packages(sources: &Path, name: &str, what: &str) -> Result<()> {
+    let folder = workspace::apps().join(name);
+    when_changed(&sources.join("package-lock.json"), &folder.join("installed.lock"), || {
+        for file in ["package.json", "package-lock.json"] {
+            let source = sources.join(file);
+            fs::copy(&source, folder.join(file)).with_context(|| source.display().to_string())?;
+        }
+        steps::run_quietly(
+            &format!("Installing {what}"),
+            "npm",
+            Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder),
+        )
+    })
+}
+
+/// Installs OpenTelemetry's SDK for Node, with which the benchmarks compare.
+pub(crate) fn opentelemetry_sdk() -> Result<()> {
+    let name = "node-opentelemetry";
+    node_packages(&workspace::root().join("tests/apps").join(name), name, "OpenTelemetry's SDK for Node")
 }
 
 /// Installs one Python package's programs into `target/tools/python/bin`.

@@ -7,6 +7,7 @@ mod toolchain;
 use std::{path::Path, process::Command};
 
 use anyhow::Result;
+pub(crate) use apps::opentelemetry_sdk;
 pub(crate) use toolchain::{cargo, ebpf_clippy};
 
 use crate::steps;

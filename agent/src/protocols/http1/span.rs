@@ -19,6 +19,9 @@ use crate::{
 /// one head cannot fill the export queue.
 const VALUE_LIMIT: usize = 4096;
 
+/// Room for the attributes of an ordinary exchange, so that they are not moved as they become more.
+const USUAL_ATTRIBUTES: usize = 16;
+
 /// The span name: the method alone, as no low-cardinality target is known to an observer.
 pub(super) fn name(method: &[u8], options: &Options) -> Cow<'static, str> {
     known(method, options).map_or(Cow::Borrowed("HTTP"), |method| Cow::Owned(method.to_owned()))
@@ -35,7 +38,7 @@ pub(super) fn of_request(
     connection: &Connection,
     options: &Options,
 ) -> Vec<Attribute> {
-    let mut set = Attributes::default();
+    let mut set = Attributes(Vec::with_capacity(USUAL_ATTRIBUTES));
     match known(line.method, options) {
         Some(method) => set.string(key::HTTP_REQUEST_METHOD, method.as_bytes()),
         None => {

@@ -1,0 +1,82 @@
+//! `cargo xtask bench`: what tracing costs an application, and what it costs the agent.
+//!
+//! The machine is shared and noisy, so nothing is compared over time: all states of a case are measured in turn, round
+//! after round, and every number of a state is divided by that of the untraced application in the same round.
+
+mod agent;
+mod cases;
+mod engine;
+mod load;
+mod process;
+mod report;
+mod states;
+mod statistics;
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, Result};
+use cases::Case;
+use clap::Parser;
+use states::{Measured, State};
+use syspan_tests::rotel::{Endpoints, Rotel};
+
+/// Before each measurement, so that connections are open and the code of the path is compiled.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+#[derive(Parser)]
+struct Options {
+    /// How often every state is measured
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long each time, seconds
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Where the report goes
+    #[arg(long)]
+    output: PathBuf,
+}
+
+/// All measurements of one case: `rounds[n]` holds one for each of [`Case::states`].
+struct Measurements {
+    case: &'static Case,
+    rounds: Vec<Vec<(State, Measured)>>,
+}
+
+fn main() -> ExitCode {
+    match bench(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let machine = report::Machine::read()?;
+    let duration = Duration::from_secs(options.seconds);
+    let endpoints = Endpoints::free()?;
+    let _sink = Rotel::quiet(endpoints)?;
+    let mut all = Vec::new();
+    for case in cases::ALL {
+        let running = case.start(endpoints.http)?;
+        let mut rounds = Vec::new();
+        for round in 1..=options.rounds {
+            let mut measured = Vec::new();
+            for &state in case.states() {
+                let one = state.measure(&running, endpoints.http, WARM_UP, duration)?;
+                eprintln!("    {}, {state}, round {round}: {:.0} requests/s", case.name, one.load.requests_per_second);
+                measured.push((state, one));
+            }
+            rounds.push(measured);
+        }
+        all.push(Measurements { case, rounds });
+    }
+    let text = report::write(&machine, options.seconds, &all, &engine::read()?)?;
+    if let Some(folder) = options.output.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(&options.output, &text).with_context(|| options.output.display().to_string())?;
+    print!("{text}");
+    Ok(())
+}
