@@ -1,6 +1,10 @@
 //! The pure pipeline: events in, spans out. No clock, no I/O, no global state; the same events give the same spans.
 
-use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
 use lru::LruCache;
 
@@ -64,29 +68,39 @@ struct Traces {
 /// A connection and its open exchanges.
 struct Followed {
     connection: Connection,
-    open: HashMap<ExchangeId, NodeId>,
+    /// In the order of their requests.
+    open: BTreeMap<ExchangeId, NodeId>,
     /// The process that used it last: its exchanges belong to it, and it ends with it.
     pid: Pid,
-    /// The connection is being set up for a request.
-    setup: Setup,
+    /// Who waits for it without an exchange being open.
+    waiting: Waiting,
+    /// Who made the last call on it that is over.
+    last_caller: Option<Task>,
 }
 
-/// Who waits for a connection to be usable.
+/// Who waits for something on a client's connection that is no exchange: that it is set up, or that a message which makes no
+/// span is answered (a statement is prepared). Whoever it is goes on with its work when the answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Setup {
-    /// Nobody that is known, or it is done.
-    None,
-    /// A request's task connected; nothing was received yet. A first exchange now is that request's.
+enum Waiting {
+    /// Nobody.
+    Nobody,
+    /// A request's task connected, and nothing was received yet. A first exchange now is that request's.
     Connecting(NodeId, Task),
-    /// The same, and the peer has answered (greeting, authentication).
+    /// The same, and the peer has said something (greeting, authentication), but the connection is not ready.
     Greeting(NodeId, Task),
+    /// A task wrote a message that makes no span, for a request if it is known.
+    Asked(Option<NodeId>, Task),
+    /// The same, and (a part of) the answer was read.
+    Answered(Option<NodeId>, Task),
 }
 
-impl Setup {
-    fn opener(self) -> Option<(NodeId, Task)> {
+impl Waiting {
+    /// The request that cannot go on before this is over.
+    fn request(self) -> Option<NodeId> {
         match self {
-            Setup::None => None,
-            Setup::Connecting(request, task) | Setup::Greeting(request, task) => Some((request, task)),
+            Waiting::Connecting(request, _) | Waiting::Greeting(request, _) => Some(request),
+            Waiting::Asked(request, _) => request,
+            Waiting::Nobody | Waiting::Answered(..) => None,
         }
     }
 }
@@ -180,9 +194,15 @@ impl Engine {
         if let Some(request) = setup {
             self.traces.tracker.tasks().call_made(request);
         }
-        let setup = setup.map_or(Setup::None, |request| Setup::Connecting(request, task));
+        let setup = setup.map_or(Waiting::Nobody, |request| Waiting::Connecting(request, task));
         let id = socket.id;
-        let followed = Followed { connection: Connection::new(socket), open: HashMap::new(), pid: task.pid, setup };
+        let followed = Followed {
+            connection: Connection::new(socket),
+            open: BTreeMap::new(),
+            pid: task.pid,
+            waiting: setup,
+            last_caller: None,
+        };
         if let Some((old, evicted)) = self.connections.push(id, followed)
             && old != id
         {
@@ -200,6 +220,7 @@ impl Engine {
         self.traces.moved(followed, data);
         followed.connection.data(data, &self.traces.options, &mut self.signals);
         self.traces.apply(followed, data.task, &mut self.signals, output);
+        self.traces.asked(followed, data);
 
         if known.is_none() && matches!(followed.connection.protocol(), Some("postgresql" | "mysql")) {
             output.advice.push(Advice::Sql(data.socket));
@@ -258,31 +279,59 @@ impl Engine {
 impl Traces {
     /// What a thread is about to read or write says for whom it works, before the bytes are understood.
     fn moved(&mut self, followed: &mut Followed, data: &Data) {
-        let socket = data.socket;
+        let (socket, task) = (data.socket, data.task);
+        let oldest = followed.open.first_key_value().map(|(_, &node)| node);
+        let newest = followed.open.last_key_value().map(|(_, &node)| node);
+        let tasks = self.tracker.tasks();
         match (followed.connection.local_role(), data.direction) {
             (Some(Role::Server), Direction::Write) => {
-                if let Some(oldest) = followed.open.iter().min_by_key(|(id, _)| **id).map(|(_, node)| *node) {
-                    self.tracker.tasks().answering(data.task, oldest);
+                if let Some(request) = oldest {
+                    tasks.answering(task, request);
                 }
             }
             (Some(Role::Server), Direction::Read) => {
-                if let Some(newest) = followed.open.iter().max_by_key(|(id, _)| **id).map(|(_, node)| *node) {
-                    self.tracker.tasks().request_continued(data.task, newest);
+                if let Some(request) = newest {
+                    tasks.request_continued(task, request);
                 }
             }
-            (_, Direction::Read) => {
-                if let Some((request, task)) = followed.setup.opener() {
-                    followed.setup = Setup::Greeting(request, task);
-                    self.tracker.tasks().response_read(data.task, socket, task, Some(request));
-                } else if let Some(oldest) = followed.open.iter().min_by_key(|(id, _)| **id).map(|(_, node)| *node) {
-                    if let Some((caller, owner)) = self.tracker.caller(oldest) {
-                        self.tracker.tasks().response_read(data.task, socket, caller, owner);
+            (role, Direction::Read) => match (followed.waiting, oldest) {
+                (Waiting::Connecting(request, caller) | Waiting::Greeting(request, caller), _) => {
+                    followed.waiting = Waiting::Greeting(request, caller);
+                    tasks.response_read(task, socket, caller, Some(request));
+                }
+                (_, Some(call)) => {
+                    if let Some((caller, owner)) = self.tracker.caller(call) {
+                        self.tracker.tasks().response_read(task, socket, caller, owner);
                     }
-                } else if followed.connection.local_role().is_some() {
-                    self.tracker.tasks().unknown_read(data.task);
                 }
+                (Waiting::Asked(request, caller) | Waiting::Answered(request, caller), None) => {
+                    self.served(followed);
+                    followed.waiting = Waiting::Answered(request, caller);
+                    self.tracker.tasks().response_read(task, socket, caller, request);
+                }
+                // What follows an answer (a ReadyForQuery of its own) changes nothing for a thread that waited for it.
+                (Waiting::Nobody, None) if role.is_some() => match followed.last_caller {
+                    Some(caller) if (caller.tid, caller.turn) == (task.tid, task.turn) => {}
+                    _ => tasks.unknown_read(task),
+                },
+                (Waiting::Nobody, None) => {}
+            },
+            (_, Direction::Write) => {}
+        }
+    }
+
+    /// A client has written something that opened no exchange, with none under way.
+    fn asked(&mut self, followed: &mut Followed, data: &Data) {
+        let quiet = matches!(followed.waiting, Waiting::Nobody | Waiting::Answered(..)) && followed.open.is_empty();
+        if data.direction == Direction::Write && quiet && followed.connection.local_role() == Some(Role::Client) {
+            let request = match self.runtime(data.task.pid) {
+                Runtime::Threads => self.tracker.tasks().working_for(data.task, data.socket),
+                Runtime::Go => None,
+            };
+            if let Some(request) = request {
+                self.tracker.tasks().call_made(request);
             }
-            _ => {}
+            followed.waiting = Waiting::Asked(request, data.task);
         }
     }
 
@@ -293,9 +342,9 @@ impl Traces {
             match signal {
                 Signal::Opened { exchange, start, position, context } => {
                     let Some(role) = followed.connection.local_role() else { continue };
-                    let opener = match followed.setup {
+                    let opener = match followed.waiting {
                         // Nothing was read on it since it was connected: it was connected for this.
-                        Setup::Connecting(request, _) => Some(request),
+                        Waiting::Connecting(request, _) => Some(request),
                         _ => None,
                     };
                     let request = Request {
@@ -309,7 +358,7 @@ impl Traces {
                         opener,
                     };
                     let node = self.tracker.opened(request, self.runtime(task.pid));
-                    self.set_up(followed);
+                    self.served(followed);
                     followed.open.insert(exchange, node);
                 }
                 Signal::Requested(exchange) => {
@@ -319,6 +368,7 @@ impl Traces {
                 }
                 Signal::Closed(exchange, done) => {
                     let Some(node) = followed.open.remove(&exchange) else { continue };
+                    followed.last_caller = self.tracker.caller(node).map(|(caller, _)| caller);
                     let process = self.process(task.pid);
                     output.spans.extend(self.tracker.closed(node, *done, &process));
                 }
@@ -327,23 +377,23 @@ impl Traces {
                         self.tracker.dropped(node);
                     }
                 }
-                Signal::Ready => self.set_up(followed),
+                Signal::Ready => self.served(followed),
                 Signal::Lost(loss) | Signal::Abandon(loss) => self.losses.count(loss),
                 Signal::Switched => {}
             }
         }
     }
 
-    /// The connection is usable, or in use.
-    fn set_up(&mut self, followed: &mut Followed) {
-        if let Some((request, _)) = std::mem::replace(&mut followed.setup, Setup::None).opener() {
+    /// Nobody waits any more.
+    fn served(&mut self, followed: &mut Followed) {
+        if let Some(request) = std::mem::replace(&mut followed.waiting, Waiting::Nobody).request() {
             self.tracker.tasks().call_done(request);
         }
     }
 
     /// Forgets a connection's open exchanges; they were never completed.
     fn drop_open(&mut self, socket: SocketId, mut followed: Followed) {
-        self.set_up(&mut followed);
+        self.served(&mut followed);
         self.losses.add(Loss::Incomplete, followed.open.len() as u64);
         for node in followed.open.into_values() {
             self.tracker.dropped(node);

@@ -73,6 +73,8 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Tracker {
     nodes: HashMap<NodeId, Node>,
+    /// Open requests of a process by the context they came with.
+    received: HashMap<(Pid, TraceId, SpanId), Vec<NodeId>>,
     next: NodeId,
     ids: Ids,
     ends: Ends,
@@ -89,6 +91,7 @@ impl Tracker {
     pub fn new(seed: [u8; 32], wall_offset: i64, weakest: Evidence) -> Self {
         Self {
             nodes: HashMap::new(),
+            received: HashMap::new(),
             next: 0,
             ids: Ids::new(seed),
             ends: Ends::default(),
@@ -144,6 +147,10 @@ impl Tracker {
             (_, Some(client)) if self.weakest >= Evidence::Socket => node.child_of(client, Evidence::Socket, true),
             _ => {}
         }
+        if let Some(context) = &context {
+            let key = (request.task.pid, context.trace_id, context.span_id);
+            self.received.entry(key).or_default().push(id);
+        }
         node.context = context;
         self.tasks.request_read(request.task, id, request.alone);
         node
@@ -178,21 +185,36 @@ impl Tracker {
 
     /// The open request of a process that received this very context: the expected one, or the only one.
     fn received(&self, context: &RemoteContext, pid: Pid, expected: Option<NodeId>) -> Option<NodeId> {
-        let same = |node: &Node| {
-            node.kind == Kind::Server
-                && node.pid == pid
-                && node
-                    .context
-                    .as_ref()
-                    .is_some_and(|own| own.trace_id == context.trace_id && own.span_id == context.span_id)
-        };
-        if let Some(id) = expected
-            && self.nodes.get(&id).is_some_and(same)
-        {
-            return Some(id);
+        let requests = self.received.get(&(pid, context.trace_id, context.span_id))?;
+        match (expected, requests.as_slice()) {
+            (Some(id), requests) if requests.contains(&id) => Some(id),
+            (_, &[only]) => Some(only),
+            _ => None,
         }
-        let mut found = self.nodes.iter().filter(|(_, node)| same(node)).map(|(&id, _)| id);
-        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// Takes an exchange out.
+    fn remove(&mut self, id: NodeId) -> Option<Node> {
+        let node = self.nodes.remove(&id)?;
+        if let (Kind::Server, Some(context)) = (node.kind, &node.context) {
+            let key = (node.pid, context.trace_id, context.span_id);
+            if let Some(requests) = self.received.get_mut(&key) {
+                requests.retain(|&request| request != id);
+                if requests.is_empty() {
+                    self.received.remove(&key);
+                }
+            }
+        }
+        match node.kind {
+            Kind::Server => self.tasks.request_done(id),
+            Kind::Client => {
+                self.ends.finished(node.socket, id);
+                if let Some(owner) = node.owner {
+                    self.tasks.call_done(owner);
+                }
+            }
+        }
+        Some(node)
     }
 
     fn root(&mut self, kind: Kind, request: &Request<'_>) -> Node {
@@ -220,16 +242,7 @@ impl Tracker {
 
     /// The exchange is over: its span.
     pub fn closed(&mut self, id: NodeId, exchange: Exchange, process: &Arc<Process>) -> Option<Span> {
-        let node = self.nodes.remove(&id)?;
-        match node.kind {
-            Kind::Server => self.tasks.request_done(id),
-            Kind::Client => {
-                self.ends.finished(node.socket, id);
-                if let Some(owner) = node.owner {
-                    self.tasks.call_done(owner);
-                }
-            }
-        }
+        let node = self.remove(id)?;
         let Exchange { name, start, end, mut attributes, status } = exchange;
         if let Some(parent) = node.parent {
             attributes.push((Cow::Borrowed(EVIDENCE), parent.evidence.as_str().into()));
@@ -253,12 +266,7 @@ impl Tracker {
 
     /// The exchange will never be complete and makes no span.
     pub fn dropped(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.remove(&id) else { return };
-        self.tasks.request_done(id);
-        self.ends.finished(node.socket, id);
-        if let Some(owner) = node.owner {
-            self.tasks.call_done(owner);
-        }
+        self.remove(id);
     }
 
     fn wall(&self, time: Time) -> u64 {
