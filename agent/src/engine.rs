@@ -156,6 +156,9 @@ impl Engine {
     }
 
     fn act(&mut self, event: Event, output: &mut Output) {
+        if let Some(time) = event.time() {
+            self.traces.tracker.tasks().advance(time);
+        }
         match event {
             Event::Start { wall_offset, seed, version: _ } => {
                 self.traces.tracker = Tracker::new(seed_bytes(&seed), wall_offset, self.traces.tracker.weakest());
@@ -347,6 +350,7 @@ impl Traces {
                         Waiting::Connecting(request, _) => Some(request),
                         _ => None,
                     };
+                    self.served(followed);
                     let request = Request {
                         socket: &followed.connection.socket,
                         role,
@@ -358,7 +362,6 @@ impl Traces {
                         opener,
                     };
                     let node = self.tracker.opened(request, self.runtime(task.pid));
-                    self.served(followed);
                     followed.open.insert(exchange, node);
                 }
                 Signal::Requested(exchange) => {

@@ -66,7 +66,7 @@ pub(super) fn run(
         if last {
             engine.finish(&mut output);
         }
-        let read = sink.take(std::mem::take(&mut output.spans), time)? && (!last || sink.flush()?);
+        let read = sink.take(std::mem::take(&mut output.spans), time)?;
         if last || !read {
             return Ok(());
         }

@@ -70,8 +70,9 @@ impl Sink {
                 }
                 return still_read(tree.poll(now, &mut self.out).and_then(|()| self.out.flush()));
             }
-            Format::Text => export::text::write(&mut self.out, &spans),
-            Format::OtlpJson => export::json::write(&mut self.out, &spans),
+            // Whoever follows the output sees a span when it is known.
+            Format::Text => export::text::write(&mut self.out, &spans).and_then(|()| self.out.flush()),
+            Format::OtlpJson => export::json::write(&mut self.out, &spans).and_then(|()| self.out.flush()),
             Format::None => Ok(()),
         };
         if let Some(exporter) = &self.exporter
@@ -80,11 +81,6 @@ impl Sink {
             exporter.send(spans);
         }
         still_read(written)
-    }
-
-    /// Writes out what is buffered.
-    pub(super) fn flush(&mut self) -> io::Result<bool> {
-        still_read(self.out.flush())
     }
 
     /// Shows and sends what waits, then says what was lost.

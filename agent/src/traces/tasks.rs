@@ -6,17 +6,25 @@
 //! one that writes (it is open, received, and neither has a call under way nor has begun to answer): a connection pool
 //! may have handed a connection to it. Without these guards the rule is wrong more often than right.
 
-use std::{collections::HashMap, num::NonZeroUsize};
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroUsize,
+};
 
 use lru::LruCache;
 
 use crate::{
-    event::{Pid, SocketId, Task},
+    event::{Pid, SocketId, Task, Time},
     traces::tracker::NodeId,
 };
 
 /// Threads remembered; the least recently active is forgotten and works for nobody then.
 const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// How long what was seen of a process counts against its evidence, ns: that a request could act, that requests make several
+/// calls at once, that threads take up each other's work. Longer than a pool lets anybody wait. What lost events have
+/// left behind counts no longer than this either.
+const MEMORY: Time = 60_000_000_000;
 
 /// How the current work of a thread began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +61,8 @@ struct Request {
     answering: bool,
     /// Calls made for it that are not answered, connections being set up for it included.
     calls: u32,
+    /// When any of this last changed.
+    since: Time,
 }
 
 impl Request {
@@ -65,13 +75,13 @@ impl Request {
 /// Requests of one process.
 #[derive(Debug, Default)]
 struct Process {
-    /// Requests that could act now.
-    could_act: u32,
-    open: u32,
-    /// A request had two calls under way at once: a call may be waiting in a pool while its request has another one under way.
-    fans_out: bool,
-    /// A response was written by another thread than the one that read the request: threads take up others' work.
-    hands_off: bool,
+    /// Requests that could act, and since when.
+    could_act: BTreeSet<(Time, NodeId)>,
+    /// When a request last had two calls under way at once: a call may be waiting in a pool while its request has another one
+    /// under way.
+    fanned_out: Option<Time>,
+    /// When a response was last written by another thread than the one that read the request: threads take up others' work.
+    handed_off: Option<Time>,
 }
 
 /// The threads and open requests of all processes.
@@ -80,21 +90,30 @@ pub struct Tasks {
     threads: LruCache<(Pid, u32), Thread>,
     requests: HashMap<NodeId, Request>,
     processes: HashMap<Pid, Process>,
+    /// The time of the event that is acted on.
+    now: Time,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { threads: LruCache::new(THREAD_LIMIT), requests: HashMap::new(), processes: HashMap::new() }
+        Self { threads: LruCache::new(THREAD_LIMIT), requests: HashMap::new(), processes: HashMap::new(), now: 0 }
     }
 }
 
 impl Tasks {
+    /// Time has come so far.
+    pub fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
     /// A thread has read a request. `alone`: it read no other in the same call.
     pub fn request_read(&mut self, task: Task, request: NodeId, alone: bool) {
         let still_open = self.thread(task).work.is_some_and(|work| self.requests.contains_key(&work.request));
-        self.requests
-            .insert(request, Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0 });
-        self.processes.entry(task.pid).or_default().open += 1;
+        self.requests.insert(
+            request,
+            Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0, since: self.now },
+        );
+        self.processes.entry(task.pid).or_default();
         let thread = self.thread(task);
         thread.event_loop |= still_open;
         thread.work = alone.then_some(Work { request, began: Began::Request });
@@ -122,7 +141,7 @@ impl Tasks {
         if reader.tid != task.tid
             && let Some(process) = self.processes.get_mut(&task.pid)
         {
-            process.hands_off = true;
+            process.handed_off = Some(self.now);
         }
     }
 
@@ -130,11 +149,7 @@ impl Tasks {
     pub fn request_done(&mut self, request: NodeId) {
         let Some(done) = self.requests.remove(&request) else { return };
         if let Some(process) = self.processes.get_mut(&done.pid) {
-            process.could_act -= u32::from(done.could_act());
-            process.open -= 1;
-            if process.open == 0 && !process.fans_out && !process.hands_off {
-                self.processes.remove(&done.pid);
-            }
+            process.could_act.remove(&(done.since, request));
         }
     }
 
@@ -144,7 +159,7 @@ impl Tasks {
         if let Some(Request { pid, calls: 2.., .. }) = self.requests.get(&request)
             && let Some(process) = self.processes.get_mut(pid)
         {
-            process.fans_out = true;
+            process.fanned_out = Some(self.now);
         }
     }
 
@@ -173,19 +188,21 @@ impl Tasks {
     pub fn working_for(&mut self, task: Task, socket: SocketId) -> Option<NodeId> {
         let thread = *self.thread(task);
         let work = thread.work?;
-        let request = self.requests.get(&work.request)?;
-        let process = self.processes.get(&task.pid)?;
-        if request.pid != task.pid {
-            return None;
-        }
-        let looping = thread.event_loop || process.hands_off || work.began != Began::Request;
+        let request = self.requests.get(&work.request).filter(|request| request.pid == task.pid)?;
+        let process = self.processes.get_mut(&task.pid)?;
+        let oldest = self.now.saturating_sub(MEMORY);
+        let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= oldest);
+        let looping = thread.event_loop || recent(process.handed_off) || work.began != Began::Request;
         if looping {
-            let others = process.could_act - u32::from(request.could_act());
-            if others > 0 {
+            while process.could_act.first().is_some_and(|&(since, _)| since < oldest) {
+                process.could_act.pop_first();
+            }
+            let itself = usize::from(process.could_act.contains(&(request.since, work.request)));
+            if process.could_act.len() > itself {
                 return None;
             }
             // A pool hands the connection that has just become free to a call that waited for it.
-            if process.fans_out && work.began == Began::Response(socket) {
+            if recent(process.fanned_out) && work.began == Began::Response(socket) {
                 return None;
             }
         }
@@ -211,13 +228,14 @@ impl Tasks {
         thread
     }
 
-    fn change(&mut self, request: NodeId, change: impl FnOnce(&mut Request)) {
-        let Some(request) = self.requests.get_mut(&request) else { return };
-        let before = request.could_act();
+    fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Request)) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let Some(process) = self.processes.get_mut(&request.pid) else { return };
+        process.could_act.remove(&(request.since, id));
         change(request);
-        let after = request.could_act();
-        if let Some(process) = self.processes.get_mut(&request.pid) {
-            process.could_act = process.could_act + u32::from(after) - u32::from(before);
+        request.since = self.now;
+        if request.could_act() {
+            process.could_act.insert((request.since, id));
         }
     }
 }
