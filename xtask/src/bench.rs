@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: what tracing costs. Writes docs/benchmarks.md.
 
+use std::fs;
+
 use anyhow::{Result, bail};
 
 use crate::{
@@ -31,6 +33,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::opentelemetry_sdk()?;
     build::release()?;
 
+    // Results of recordings that are no longer made would be reported as well.
+    let old = workspace::target().join("criterion/replay");
+    if old.exists() {
+        fs::remove_dir_all(old)?;
+    }
     steps::say("Replaying recordings (the engine alone)");
     let mut command = setup::cargo()?;
     command.args(["bench", "--package", "syspan", "--bench", "engine", "--", "--noplot"]);
