@@ -30,8 +30,6 @@ use crate::{
 /// Version of the recording format that this program writes and reads.
 pub(super) const RECORDING_VERSION: u32 = 1;
 
-const MIB: u32 = 1024 * 1024;
-
 /// Where the file systems of the host are.
 const PROC: &str = "/proc";
 
@@ -79,7 +77,7 @@ impl Observer {
             watch_listen: !selectors.ports.is_empty(),
             head_limit: args.head_limit,
             sql_limit: args.sql_limit,
-            ring_size: args.ring_size * MIB,
+            ring_size: args.ring_bytes(),
             address_key: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
         })?;
         Ok(Self {
