@@ -24,7 +24,7 @@ pub struct Thread {
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct Call {
-    /// Entry, ns.
+    /// Entry of a call that sends or connects, ns; 0 otherwise.
     pub time: u64,
     /// The socket's inode.
     pub socket: u64,

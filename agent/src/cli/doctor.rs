@@ -27,12 +27,9 @@ fn collector() -> Result<Option<Check>, Failure> {
     }
     let Some(config) = config else { return Ok(None) };
     Ok(Some(match runtime()?.block_on(export::probe(&config)) {
-        Ok(()) => Check {
-            name: NAME,
-            status: Status::Ok,
-            found: format!("{} takes spans", config.endpoint),
-            remedy: None,
-        },
+        Ok(()) => {
+            Check { name: NAME, status: Status::Ok, found: format!("{} takes spans", config.endpoint), remedy: None }
+        }
         Err(unreachable) => Check {
             name: NAME,
             status: Status::Warning,

@@ -32,8 +32,13 @@ fn enter(op: u32, fd: u64, address: u64, length: u64) {
         }
         socket::State::Unknown => {}
     }
-    // SAFETY: plain helper.
-    let time = unsafe { bpf_ktime_get_ns() };
+    // A read counts from its exit, and many find nothing: no clock for those.
+    let time = if op & op::READ != 0 {
+        0
+    } else {
+        // SAFETY: plain helper.
+        unsafe { bpf_ktime_get_ns() }
+    };
     thread::begin(tid, &Call { time, socket: file.inode, address, length, op, fd: fd as i32, position, positioned });
 }
 
@@ -73,7 +78,13 @@ fn exit<const OP: u32>(context: &TracePointContext) {
                 debug!(context, "descriptor {} was replaced while a call on it was under way", call.fd);
                 return;
             }
-            let Some(state) = socket::first_sight(file, pid, tid, turn, call.time, origin::UNKNOWN) else { return };
+            let seen = if reading {
+                // SAFETY: plain helper.
+                unsafe { bpf_ktime_get_ns() }
+            } else {
+                call.time
+            };
+            let Some(state) = socket::first_sight(file, pid, tid, turn, seen, origin::UNKNOWN) else { return };
             state
         }
     };
