@@ -27,6 +27,8 @@ impl MariaDb {
         let output = Command::new("mariadb-install-db")
             .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal"])
             .arg(format!("--datadir={}", data.display()))
+            // A server that starts removes the temporary tables of all others in its folder for them.
+            .env("TMPDIR", folder.path())
             .output()
             .context("mariadb-install-db could not be started; `cargo xtask setup` installs it")?;
         ensure!(output.status.success(), "mariadb-install-db: {}", String::from_utf8_lossy(&output.stderr));
@@ -36,6 +38,7 @@ impl MariaDb {
         command
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--skip-name-resolve"])
             .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin"])
+            .arg(format!("--tmpdir={}", folder.path().display()))
             .arg(format!("--port={port}"))
             .arg(format!("--datadir={}", data.display()))
             .arg(format!("--pid-file={}", folder.path().join("pid").display()))
