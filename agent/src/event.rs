@@ -125,6 +125,18 @@ pub enum End {
     TimedOut,
 }
 
+impl End {
+    /// `error.type` of an exchange that this cut short.
+    #[must_use]
+    pub fn error_type(self) -> &'static str {
+        match self {
+            End::Reset => "connection_reset",
+            End::TimedOut => "timeout",
+            End::Closed | End::ShutWrite | End::PeerClosed => "connection_closed",
+        }
+    }
+}
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]

@@ -192,6 +192,17 @@ pub enum Taken {
     },
 }
 
+impl Taken {
+    /// `bytes` were understood, and the `skip` after them (perhaps none) are passed over.
+    #[must_use]
+    pub fn past(bytes: usize, skip: usize) -> Self {
+        match skip as u64 {
+            0 => Self::Bytes(bytes),
+            skip => Self::Skip { bytes, skip },
+        }
+    }
+}
+
 /// Skip everything that this side still sends (a body that ends with the connection, a tunnel).
 pub const FOREVER: u64 = u64::MAX;
 

@@ -238,11 +238,10 @@ impl Http1 {
         let own_end = end == End::Closed && self.connection.local_role == Role::Client;
         match end {
             _ if self.responses.is_lost() => Outcome::Incomplete,
-            End::Reset => Outcome::Failed("connection_reset"),
-            End::TimedOut => Outcome::Failed("timeout"),
+            End::Reset | End::TimedOut => Outcome::Failed(end.error_type()),
             // A client that closes within a response has seen enough of it: OpenTelemetry calls that no error.
             _ if begun && (own_end || matches!(self.responses.state, State::Close)) => Outcome::Complete,
-            End::Closed | End::ShutWrite | End::PeerClosed => Outcome::Failed("connection_closed"),
+            End::Closed | End::ShutWrite | End::PeerClosed => Outcome::Failed(end.error_type()),
         }
     }
 }

@@ -10,7 +10,6 @@ use super::{
     packet::{HEADER, Header, LARGEST, Reader, name},
     script::{Script, after_attributes, looks_like_attributes},
     session::Effect,
-    take,
 };
 use crate::{
     event::Time,
@@ -110,7 +109,7 @@ impl MySql {
             }
         }
         self.client.place = Place::Packet;
-        take(HEADER, header.length)
+        Taken::past(HEADER, header.length)
     }
 
     fn read_packet(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
@@ -120,10 +119,10 @@ impl MySql {
                 self.session.infile = false;
                 self.server.infile_sent(header.sequence);
             }
-            return take(HEADER, header.length);
+            return Taken::past(HEADER, header.length);
         }
         if header.sequence != 0 && self.session.authenticating() {
-            return take(HEADER, header.length);
+            return Taken::past(HEADER, header.length);
         }
         let code = match payload.first() {
             Some(&code) => code,
@@ -217,7 +216,7 @@ impl MySql {
         } else {
             self.client.passing = true;
         }
-        take(bytes, left)
+        Taken::past(bytes, left)
     }
 
     fn rest_passed(&mut self, signals: &mut Signals) {

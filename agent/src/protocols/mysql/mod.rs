@@ -116,19 +116,6 @@ impl Protocol for MySql {
             self.session.give_up(usize::MAX, time, signals);
             return;
         }
-        let error = match end {
-            End::Reset => "connection_reset",
-            End::TimedOut => "timeout",
-            End::Closed | End::ShutWrite | End::PeerClosed => "connection_closed",
-        };
-        self.session.fail_all(error, time, signals);
-    }
-}
-
-/// These bytes and the following `skip` are done with.
-fn take(bytes: usize, skip: usize) -> Taken {
-    match u64::try_from(skip) {
-        Ok(0) | Err(_) => Taken::Bytes(bytes),
-        Ok(skip) => Taken::Skip { bytes, skip },
+        self.session.fail_all(end.error_type(), time, signals);
     }
 }

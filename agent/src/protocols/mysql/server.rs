@@ -6,7 +6,6 @@ use super::{
     handshake::{GREETING_LIMIT, Greeting},
     packet::{Ending, HEADER, Header, LARGEST, PROGRESS, Reader},
     session::{Effect, Pending},
-    take,
 };
 use crate::{
     event::Time,
@@ -182,7 +181,7 @@ impl MySql {
         if self.server.continued {
             self.server.continued = header.length == LARGEST;
             self.server.next = Some(header.sequence.wrapping_add(1));
-            return take(HEADER, header.length);
+            return Taken::past(HEADER, header.length);
         }
         if self.server.place == Place::Greeting {
             return self.read_greeting(header, payload, signals);
@@ -194,7 +193,7 @@ impl MySql {
             }
             self.server.trailing = None;
             if header == (Header { length: 5, sequence }) && payload.first() == Some(&0xFE) {
-                return take(HEADER, header.length);
+                return Taken::past(HEADER, header.length);
             }
         }
         let Some(front) = self.session.pending.front() else {
@@ -227,7 +226,7 @@ impl MySql {
                 self.server.ending = Some(ending);
             }
         }
-        take(HEADER, header.length)
+        Taken::past(HEADER, header.length)
     }
 
     fn read_greeting(&mut self, header: Header, payload: &[u8], signals: &mut Signals) -> Taken {
@@ -241,7 +240,7 @@ impl MySql {
         self.session.system = greeting.system;
         self.session.server_capabilities = greeting.capabilities;
         self.server.place = Place::First;
-        take(HEADER, header.length)
+        Taken::past(HEADER, header.length)
     }
 
     /// Moves on after a packet that does not end a result.
@@ -335,7 +334,7 @@ impl MySql {
     fn unasked(&mut self, header: Header, payload: &[u8], input: Input<'_>, signals: &mut Signals) -> Taken {
         match payload.first() {
             None if header.length > 0 => Taken::More,
-            Some(0xFF) => take(HEADER, header.length),
+            Some(0xFF) => Taken::past(HEADER, header.length),
             _ => {
                 self.server.lost = Some(Lost { turns: 1, unmatched: false });
                 self.seek_response(input, signals)

@@ -7,7 +7,6 @@ use super::{
     detect::{self, Opening},
     message::{Frame, HEADER, Header, frontend, text},
     session::{Beginning, Step},
-    take,
 };
 use crate::{
     event::Time,
@@ -126,7 +125,7 @@ impl Postgres {
         if !self.request(header, body, begun, input.last, signals) {
             return Taken::More;
         }
-        take(HEADER, header.body)
+        Taken::past(HEADER, header.body)
     }
 
     /// Understands a request by what is there of its body. `false`: more is needed.
@@ -209,7 +208,7 @@ impl Postgres {
         }
         let (taken, rest) = (part.len(), collected.rest);
         self.finish_text(rest > 0, input.last, signals);
-        take(taken, rest)
+        Taken::past(taken, rest)
     }
 
     /// The text is there as far as it will be looked at; `more` of it is to be passed over.

@@ -98,19 +98,6 @@ impl Protocol for Postgres {
         if self.server.lost {
             return self.session.give_up(time, signals);
         }
-        let error = match end {
-            End::Reset => "connection_reset",
-            End::TimedOut => "timeout",
-            End::Closed | End::ShutWrite | End::PeerClosed => "connection_closed",
-        };
-        self.session.fail_all(error, time, signals);
-    }
-}
-
-/// These bytes and the `skip` that follow are done with.
-fn take(bytes: usize, skip: usize) -> Taken {
-    match skip as u64 {
-        0 => Taken::Bytes(bytes),
-        skip => Taken::Skip { bytes, skip },
+        self.session.fail_all(end.error_type(), time, signals);
     }
 }

@@ -5,7 +5,6 @@ use super::{
     client::Place,
     message::{Failure, Frame, HEADER, Header, READY, backend, is_ready, rows, text},
     session::{Outcome, Step},
-    take,
 };
 use crate::{
     event::Time,
@@ -76,7 +75,7 @@ impl Postgres {
         if !matches!(header.kind, b'N' | b'A' | b'S') {
             self.server.idle = header.kind == b'Z';
         }
-        take(HEADER, header.body)
+        Taken::past(HEADER, header.body)
     }
 
     /// The byte that accepts or declines encryption (55.2.10). An error instead means a server older than the request.
