@@ -50,8 +50,11 @@ impl Process {
     /// A process that ended before anything was learnt of it but its id and, perhaps, its command name.
     #[must_use]
     pub fn unknown(pid: Pid, command: Option<&str>) -> Self {
-        let name = command.filter(|name| !name.is_empty()).unwrap_or("unknown_service");
-        let resource = vec![("process.pid".to_owned(), pid.to_string()), ("service.name".to_owned(), name.to_owned())];
+        let name = match command {
+            Some(command) if !command.is_empty() => format!("unknown_service:{command}"),
+            _ => "unknown_service".to_owned(),
+        };
+        let resource = vec![("process.pid".to_owned(), pid.to_string()), ("service.name".to_owned(), name)];
         Self { pid, started: 0, runtime: Runtime::default(), resource }
     }
 
