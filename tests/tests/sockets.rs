@@ -4,7 +4,7 @@
 #![allow(clippy::panic, reason = "tests")]
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     process::Command,
 };
 
@@ -75,13 +75,15 @@ fn assert_pairs(outcome: &Outcome, families: &[&str], targets: &[String], status
         assert_eq!((server.trace_id.as_str(), server.target().as_str()), (client.trace_id.as_str(), asked(client)));
         assert_eq!(server.attribute("syspan.parent.evidence"), "socket");
         assert_ne!(server.resource.get("process.pid"), client.resource.get("process.pid"));
-        assert!(client.start <= server.start && server.end <= client.end, "{server:?} is not within {client:?}");
+        assert!(client.start <= server.start, "{server:?} begins before {client:?}");
+        assert!(server.error || server.end <= client.end, "{server:?} ends after {client:?}");
         *found.entry(format!("{} {}", family(client), server.target())).or_insert(0) += 1;
     }
     assert_eq!(differences(&found, &expected), NONE, "the servers' spans");
     assert_eq!(outcome.spans.len(), 2 * expected.len());
     for span in &outcome.spans {
         assert_eq!(span.attribute("http.response.status_code"), status, "{span:?}");
+        assert_eq!(span.service(), "scenarios", "{span:?}");
     }
 }
 
@@ -169,12 +171,12 @@ fn descriptor_numbers_that_are_used_again() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn connections_older_than_the_agent() -> Result<()> {
+/// Runs a scenario of connections that are older than the agent.
+fn older(name: &str) -> Result<Outcome> {
     let folder = TempDir::with_prefix("sockets-")?;
     let mut servers = Vec::new();
     for family in FAMILIES {
-        let mut server = Server::start(family, folder.path(), &scenario("older_than_the_agent", &[family], &folder))?;
+        let mut server = Server::start(family, folder.path(), &scenario(name, &[family], &folder))?;
         server.wait_until("its connections", |server| Ok(server.output()?.contains("open")))?;
         servers.push(server);
     }
@@ -185,7 +187,62 @@ fn connections_older_than_the_agent() -> Result<()> {
         let status = server.wait_for_end(wait::START)?;
         ensure!(status.success(), "{status}: {}", server.output()?);
     }
+    syspan.stop()
+}
+
+#[test]
+fn connections_older_than_the_agent() -> Result<()> {
     let targets = ["/used?n=0", "/used?n=1", "/unused?n=0", "/unused?n=1"].map(str::to_owned);
-    assert_pairs(&syspan.stop()?, &FAMILIES, &targets, "200");
+    assert_pairs(&older("older_than_the_agent")?, &FAMILIES, &targets, "200");
+    Ok(())
+}
+
+/// The entry of the call that the agent found under way was not seen, so its bytes were not: one request for each
+/// connection that was waited on so, which is counted.
+#[test]
+fn calls_under_way_when_the_agent_starts() -> Result<()> {
+    let mut outcome = older("blocked_before_the_agent")?;
+    assert_eq!(outcome.losses, [("unmatched".to_owned(), FAMILIES.len() as u64)].into());
+    outcome.losses.clear();
+    let first: Vec<Span> = outcome.spans.extract_if(.., |span| asked(span) == "/used?n=0").collect();
+    assert_eq!(first.iter().map(family).collect::<BTreeSet<_>>(), FAMILIES.into(), "the clients' ends are there");
+    assert_eq!(first.len(), FAMILIES.len());
+    let targets = ["/used?n=1", "/unused?n=0", "/unused?n=1"].map(str::to_owned);
+    assert_pairs(&outcome, &FAMILIES, &targets, "200");
+    Ok(())
+}
+
+/// What each end says of an exchange that failed: `error.type`.
+fn assert_failed(outcome: &Outcome, families: &[&str], target: &str, client_says: &str, server_says: &str) {
+    for span in &outcome.spans {
+        let expected = if span.kind == Kind::Client { client_says } else { server_says };
+        assert_eq!((span.error, span.attribute("error.type")), (true, expected), "{span:?}");
+    }
+    assert_pairs(outcome, families, &[target.to_owned()], "");
+}
+
+#[test]
+fn a_client_that_does_not_wait() -> Result<()> {
+    assert_failed(&traced("aborted", &FAMILIES)?, &FAMILIES, "/aborted", "connection_closed", "connection_closed");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_resets_the_connection() -> Result<()> {
+    assert_failed(&traced("connection_reset", &TCP)?, &TCP, "/reset", "connection_reset", "connection_closed");
+    Ok(())
+}
+
+/// More buffers in one call than are looked at: the client's head is incomplete and counted, the connection goes on.
+#[test]
+fn too_many_buffers_in_one_call() -> Result<()> {
+    let mut outcome = traced("too_many_buffers", &FAMILIES)?;
+    let each = FAMILIES.len() as u64;
+    let expected = ["budget", "gap", "unmatched"].map(|cause| (cause.to_owned(), each));
+    assert_eq!(outcome.losses, expected.into());
+    outcome.losses.clear();
+    let alone = outcome.spans.extract_if(.., |span| span.target() == "/too-many-buffers");
+    assert!(alone.map(|span| (span.kind, span.parent_span_id)).eq([(); 4].map(|()| (Kind::Server, String::new()))));
+    assert_pairs(&outcome, &FAMILIES, &["/after".to_owned()], "200");
     Ok(())
 }

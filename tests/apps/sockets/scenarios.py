@@ -286,13 +286,19 @@ def pipelined(family):
 
 
 def aborted(family):
-    """The client goes before the answer comes."""
+    """The client goes once its request was read, before the answer comes."""
+    reading, writing = os.pipe()
 
     def server(connection):
         until(connection)
+        os.write(writing, b".")
         ended(connection)
 
-    between(server, lambda connection: connection.sendall(request("/aborted")), family)
+    def client(connection):
+        connection.sendall(request("/aborted"))
+        os.read(reading, 1)
+
+    between(server, client, family)
 
 
 def connection_reset(family):
@@ -358,9 +364,12 @@ def passed_on(family):
     def worker():
         _, [(_, _, data)], _, _ = taking.recvmsg(1, socket.CMSG_SPACE(4))
         answer(socket.socket(fileno=array.array("i", data)[0]), 2)
+        taking.send(b".")
 
     def server(connection):
         giving.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [connection.fileno()]))])
+        connection.close()
+        giving.recv(1)
 
     def client(connection):
         ask(connection, "/passed")
@@ -402,8 +411,9 @@ def reused_numbers(family):
     join(fork(server), fork(client))
 
 
-def older_than_the_agent(family):
-    """Two connections, one of them used already; SIGUSR1 says that the agent is ready."""
+def older_than_the_agent(family, blocked=False):
+    """Two connections, one of them used already; SIGUSR1 says that the agent is ready. The server waits for its next
+    request by `select`, or blocked in the very call that will read it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     listening = listener(family)
     used, unused = [(connect(listening), listening.accept()[0]) for _ in range(2)]
@@ -411,7 +421,10 @@ def older_than_the_agent(family):
     def server():
         used[0].close()
         unused[0].close()
-        answer(used[1], 3)
+        answer(used[1])
+        if not blocked:
+            select.select([used[1]], [], [])
+        answer(used[1], 2)
         answer(unused[1], 2)
 
     def client():
@@ -429,6 +442,10 @@ def older_than_the_agent(family):
     signal.sigwait([signal.SIGUSR1])
     os.kill(children[1], signal.SIGUSR1)
     join(*children)
+
+
+def blocked_before_the_agent(family):
+    older_than_the_agent(family, blocked=True)
 
 
 if __name__ == "__main__":
