@@ -19,6 +19,9 @@ const MAX_BUFFERS: u32 = 24;
 /// Messages of one sendmmsg or recvmmsg that are looked at (hardly used on stream sockets).
 const MAX_MESSAGES: u32 = 2;
 
+/// Where the last bytes of an event may begin: a tail is gathered from several buffers behind the longest head.
+const MAX_OFFSET: u64 = (MAX_HEAD + MAX_TAIL) as u64;
+
 /// `struct iovec` of the 64-bit kernel interface.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -198,11 +201,11 @@ fn allow(state: *mut SocketState, way: u32) -> u32 {
     }
 }
 
-/// Copies `length` (at most [`MAX_HEAD`]) user bytes to `bytes + offset` (below [`MAX_HEAD`] + 1, by mask).
+/// Copies `length` (at most [`MAX_HEAD`]) user bytes to `bytes + offset` (at most [`MAX_OFFSET`]).
 #[inline(always)]
 unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
     // Compared as 64-bit values and never narrowed before: the verifier must see the bound on the register it checks.
-    if offset > MAX_HEAD as u64 || length > MAX_HEAD as u64 {
+    if offset > MAX_OFFSET || length > MAX_HEAD as u64 {
         return false;
     }
     // SAFETY: `offset + length` is inside the scratch.

@@ -22,6 +22,9 @@ pub fn program() -> PathBuf {
     std::env::var_os("SYSPAN_BIN").map_or_else(|| crate::target().join("release/syspan"), PathBuf::from)
 }
 
+/// A command under `syspan exec` that takes longer hangs.
+const EXEC_LIMIT: Duration = Duration::from_secs(120);
+
 /// A `syspan run` whose probes are attached.
 #[derive(Debug)]
 pub struct Syspan {
@@ -96,6 +99,23 @@ impl Syspan {
         self.server.kill()?;
         Ok(())
     }
+}
+
+/// `syspan exec` with these options and a silent command: demands that both succeed and reads the spans.
+pub fn exec(options: &[&str], command: &Command) -> Result<Outcome> {
+    let output = exec_output(options, command)?;
+    let messages = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "syspan exec ended with {}:\n{messages}", output.status);
+    Ok(Outcome { spans: otlp::read(&String::from_utf8(output.stdout)?)?, losses: losses(&messages)?, messages })
+}
+
+/// `syspan exec` with these options and command, to its end.
+pub fn exec_output(options: &[&str], command: &Command) -> Result<Output> {
+    let mut exec = Command::new("timeout");
+    exec.arg(EXEC_LIMIT.as_secs().to_string()).arg(program()).arg("exec").args(options);
+    exec.arg("--").arg(command.get_program()).args(command.get_args());
+    exec.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    exec.output().with_context(|| program().display().to_string())
 }
 
 /// Runs the agent to its end: for runs that are refused at once, or are limited by `--duration`.

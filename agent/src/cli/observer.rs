@@ -53,6 +53,11 @@ impl Observer {
         observer.select_existing()?;
         // Children that were made while the list was read.
         observer.select_existing()?;
+        // Who they are is read before anything else is: one that ends right after its first request has a name then, and
+        // so have the copies it makes of itself.
+        for pid in observer.chosen.keys() {
+            observer.table.get_or_read(*pid);
+        }
         Ok(observer)
     }
 
@@ -179,14 +184,15 @@ impl Observer {
         }
     }
 
-    /// A process is another program now. What it is called is read before its sockets are seen: it may not live long.
+    /// A process is another program now. What one that was chosen by itself is called is read before its sockets are seen:
+    /// it may not live long.
     fn executed(&mut self, pid: Pid) {
         self.table.on_exec(pid);
         self.told.remove(&pid);
         if !self.selectors.exes.is_empty() {
             self.decide(pid);
         }
-        if !self.selectors.everything() && self.chosen.contains_key(&pid) {
+        if self.chosen.contains_key(&pid) {
             self.table.get_or_read(pid);
         }
     }
@@ -199,6 +205,7 @@ impl Observer {
             Some(by) => match self.capture.select(pid) {
                 Ok(()) => {
                     self.chosen.insert(pid, by);
+                    self.table.get_or_read(pid);
                 }
                 Err(error) => tracing::warn!(pid, %error, "the process is not observed"),
             },
