@@ -9,7 +9,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
+    event::{Address, Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
     processes::{Process, Runtime},
     protocols::{ExchangeId, Options, Role, Signal, Signals},
     streams::{Connection, Loss, Losses, order::Order},
@@ -63,6 +63,19 @@ struct Traces {
     processes: HashMap<Pid, Arc<Process>>,
     tracker: Tracker,
     losses: Losses,
+    /// By process and server.
+    idle: HashMap<(Pid, Address), Idle>,
+}
+
+/// Connections of a process to one server that carry nothing now. While there are any, no call waits for one; but a pool may
+/// learn only at the end of a turn what was freed in it.
+#[derive(Debug, Default)]
+struct Idle {
+    all: u32,
+    /// The latest turn in which one was freed.
+    turn: Option<Task>,
+    /// How many of them were.
+    fresh: u32,
 }
 
 /// A connection and its open exchanges.
@@ -76,6 +89,10 @@ struct Followed {
     waiting: Waiting,
     /// Who made the last call on it that is over.
     last_caller: Option<Task>,
+    /// Who read something on it last.
+    last_reader: Option<Task>,
+    /// The process that it is counted for as idle.
+    idle_of: Option<Pid>,
 }
 
 /// Who waits for something on a client's connection that is no exchange: that it is set up, or that a message which makes no
@@ -120,6 +137,7 @@ impl Engine {
                 processes: HashMap::new(),
                 tracker: Tracker::new([0; 32], 0, weakest),
                 losses: Losses::default(),
+                idle: HashMap::new(),
             },
         }
     }
@@ -188,7 +206,7 @@ impl Engine {
         self.traces.tracker.ends().opened(&socket);
         let task = socket.task;
         let setup = match (socket.origin, self.traces.runtime(task.pid)) {
-            (Origin::Connected, Runtime::Threads) => self.traces.tracker.tasks().working_for(task, socket.id),
+            (Origin::Connected, Runtime::Threads) => self.traces.tracker.tasks().working_for(task, false),
             _ => None,
         };
         if let Some(request) = setup {
@@ -202,6 +220,8 @@ impl Engine {
             pid: task.pid,
             waiting: setup,
             last_caller: None,
+            last_reader: None,
+            idle_of: None,
         };
         if let Some((old, evicted)) = self.connections.push(id, followed)
             && old != id
@@ -221,6 +241,7 @@ impl Engine {
         followed.connection.data(data, &self.traces.options, &mut self.signals);
         self.traces.apply(followed, data.task, &mut self.signals, output);
         self.traces.asked(followed, data);
+        self.traces.count_idle(followed);
 
         if known.is_none() && matches!(followed.connection.protocol(), Some("postgresql" | "mysql")) {
             output.advice.push(Advice::Sql(data.socket));
@@ -279,7 +300,7 @@ impl Engine {
 impl Traces {
     /// What a thread is about to read or write says for whom it works, before the bytes are understood.
     fn moved(&mut self, followed: &mut Followed, data: &Data) {
-        let (socket, task) = (data.socket, data.task);
+        let task = data.task;
         let oldest = followed.open.first_key_value().map(|(_, &node)| node);
         let newest = followed.open.last_key_value().map(|(_, &node)| node);
         let tasks = self.tracker.tasks();
@@ -297,26 +318,29 @@ impl Traces {
             (role, Direction::Read) => match (followed.waiting, oldest) {
                 (Waiting::Connecting(request, caller) | Waiting::Greeting(request, caller), _) => {
                     followed.waiting = Waiting::Greeting(request, caller);
-                    tasks.response_read(task, socket, caller, Some(request));
+                    tasks.response_read(task, caller, Some(request));
                 }
                 (_, Some(call)) => {
                     if let Some((caller, owner)) = self.tracker.caller(call) {
-                        self.tracker.tasks().response_read(task, socket, caller, owner);
+                        self.tracker.tasks().response_read(task, caller, owner);
                     }
                 }
                 (Waiting::Asked(request, caller) | Waiting::Answered(request, caller), None) => {
                     self.served(followed);
                     followed.waiting = Waiting::Answered(request, caller);
-                    self.tracker.tasks().response_read(task, socket, caller, request);
+                    self.tracker.tasks().response_read(task, caller, request);
                 }
                 // What follows an answer (a ReadyForQuery of its own) changes nothing for a thread that waited for it.
                 (Waiting::Nobody, None) if role.is_some() => match followed.last_caller {
-                    Some(caller) if (caller.tid, caller.turn) == (task.tid, task.turn) => {}
+                    Some(caller) if caller == task => {}
                     _ => tasks.unknown_read(task),
                 },
                 (Waiting::Nobody, None) => {}
             },
             (_, Direction::Write) => {}
+        }
+        if data.direction == Direction::Read {
+            followed.last_reader = Some(task);
         }
     }
 
@@ -325,7 +349,10 @@ impl Traces {
         let quiet = matches!(followed.waiting, Waiting::Nobody | Waiting::Answered(..)) && followed.open.is_empty();
         if data.direction == Direction::Write && quiet && followed.connection.local_role() == Some(Role::Client) {
             let request = match self.runtime(data.task.pid) {
-                Runtime::Threads => self.tracker.tasks().working_for(data.task, data.socket),
+                Runtime::Threads => {
+                    let freed = self.is_freed(followed, data.task);
+                    self.tracker.tasks().working_for(data.task, freed)
+                }
                 Runtime::Go => None,
             };
             if let Some(request) = request {
@@ -347,6 +374,8 @@ impl Traces {
                         Waiting::Connecting(request, _) => Some(request),
                         _ => None,
                     };
+                    // Before the exchange counts: both at once would look like two calls.
+                    self.served(followed);
                     let request = Request {
                         socket: &followed.connection.socket,
                         role,
@@ -355,10 +384,10 @@ impl Traces {
                         position,
                         context,
                         alone: opened == 1,
+                        freed: self.is_freed(followed, task),
                         opener,
                     };
                     let node = self.tracker.opened(request, self.runtime(task.pid));
-                    self.served(followed);
                     followed.open.insert(exchange, node);
                 }
                 Signal::Requested(exchange) => {
@@ -384,6 +413,46 @@ impl Traces {
         }
     }
 
+    /// Whether a call may have waited for this connection, which was in use until something was read in this turn.
+    fn is_freed(&self, followed: &Followed, task: Task) -> bool {
+        if followed.last_reader != Some(task) {
+            return false;
+        }
+        let key = (task.pid, followed.connection.socket.peer.clone());
+        let fresh = |idle: &Idle| if idle.turn == Some(task) { idle.fresh } else { 0 };
+        self.idle.get(&key).is_none_or(|idle| idle.all <= fresh(idle))
+    }
+
+    /// Counts the connection as idle, or no longer.
+    fn count_idle(&mut self, followed: &mut Followed) {
+        let idle = followed.connection.local_role() == Some(Role::Client)
+            && followed.open.is_empty()
+            && matches!(followed.waiting, Waiting::Nobody);
+        let idle_of = idle.then_some(followed.pid);
+        if idle_of == followed.idle_of {
+            return;
+        }
+        let peer = &followed.connection.socket.peer;
+        if let Some(pid) = std::mem::replace(&mut followed.idle_of, idle_of) {
+            let key = (pid, peer.clone());
+            if let Some(idle) = self.idle.get_mut(&key) {
+                idle.all -= 1;
+                idle.fresh -= u32::from(idle.turn == followed.last_reader && idle.fresh > 0);
+                if idle.all == 0 {
+                    self.idle.remove(&key);
+                }
+            }
+        }
+        if let Some(pid) = idle_of {
+            let idle = self.idle.entry((pid, peer.clone())).or_default();
+            if idle.turn != followed.last_reader {
+                *idle = Idle { turn: followed.last_reader, fresh: 0, ..*idle };
+            }
+            idle.all += 1;
+            idle.fresh += 1;
+        }
+    }
+
     /// Nobody waits any more.
     fn served(&mut self, followed: &mut Followed) {
         if let Some(request) = std::mem::replace(&mut followed.waiting, Waiting::Nobody).request() {
@@ -395,9 +464,11 @@ impl Traces {
     fn drop_open(&mut self, socket: SocketId, mut followed: Followed) {
         self.served(&mut followed);
         self.losses.add(Loss::Incomplete, followed.open.len() as u64);
-        for node in followed.open.into_values() {
+        for node in std::mem::take(&mut followed.open).into_values() {
             self.tracker.dropped(node);
         }
+        followed.connection.give_up();
+        self.count_idle(&mut followed);
         self.tracker.ends().closed(socket);
     }
 
@@ -419,3 +490,6 @@ fn seed_bytes(seed: &str) -> [u8; 32] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,13 +5,18 @@
 //! waits for events again; and what it writes then proves nothing while some other request of the process could be the
 //! one that writes (it is open, received, and neither has a call under way nor has begun to answer): a connection pool
 //! may have handed a connection to it. Without these guards the rule is wrong more often than right.
+//!
+//! A request with a call under way could write as well, if it does several things at once. A process shows that it has such
+//! requests ([`Process::overlaps`]), usually with the first of them; from then on any other open request could be the
+//! writer where something but the thread's own reads can make it write: a connection that has just become free, or a
+//! timer.
 
 use std::{collections::HashMap, num::NonZeroUsize};
 
 use lru::LruCache;
 
 use crate::{
-    event::{Pid, SocketId, Task},
+    event::{Pid, Task},
     traces::tracker::NodeId,
 };
 
@@ -23,8 +28,8 @@ const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 enum Began {
     /// It read the request itself.
     Request,
-    /// It read the response to a call that was made in an earlier turn, on this socket.
-    Response(SocketId),
+    /// It read the response to a call that was made in an earlier turn.
+    Response,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,8 @@ struct Work {
 #[derive(Debug, Clone, Copy, Default)]
 struct Thread {
     turn: u32,
+    /// It has read something in this turn.
+    read: bool,
     work: Option<Work>,
     /// It has been seen to leave a request open and wait for others: it never serves one at a time.
     event_loop: bool,
@@ -68,8 +75,11 @@ struct Process {
     /// Requests that could act now.
     could_act: u32,
     open: u32,
-    /// A request had two calls under way at once: a call may be waiting in a pool while its request has another one under way.
-    fans_out: bool,
+    /// A request acted although it had something under way: it made a second call at once, made a call before it was
+    /// received or after its answer began, or answered before its call was. Then calls may be waiting in a pool unseen.
+    overlaps: bool,
+    /// An event loop wrote in a turn in which it had read nothing: timers, or handlers put off to a later turn.
+    defers: bool,
     /// A response was written by another thread than the one that read the request: threads take up others' work.
     hands_off: bool,
 }
@@ -95,15 +105,17 @@ impl Tasks {
         self.requests
             .insert(request, Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0 });
         self.processes.entry(task.pid).or_default().open += 1;
-        let thread = self.thread(task);
+        let thread = self.thread_reads(task);
         thread.event_loop |= still_open;
         thread.work = alone.then_some(Work { request, began: Began::Request });
     }
 
-    /// A thread has read more of a request.
+    /// A thread has read more on the connection of a request, the newest there.
     pub fn request_continued(&mut self, task: Task, request: NodeId) {
-        if self.requests.contains_key(&request) {
-            self.thread(task).work = Some(Work { request, began: Began::Request });
+        match self.requests.get(&request) {
+            // The beginning of another one.
+            Some(Request { received: true, .. }) | None => self.unknown_read(task),
+            Some(_) => self.thread_reads(task).work = Some(Work { request, began: Began::Request }),
         }
     }
 
@@ -114,15 +126,14 @@ impl Tasks {
 
     /// A part of the response was written.
     pub fn answering(&mut self, task: Task, request: NodeId) {
-        let Some(reader) = self.requests.get(&request).map(|request| request.reader) else { return };
+        let Some(&Request { reader, calls, .. }) = self.requests.get(&request) else { return };
         self.change(request, |request| request.answering = true);
         if reader.tid == task.tid && reader.turn != task.turn {
             self.thread(task).event_loop = true;
         }
-        if reader.tid != task.tid
-            && let Some(process) = self.processes.get_mut(&task.pid)
-        {
-            process.hands_off = true;
+        if let Some(process) = self.processes.get_mut(&task.pid) {
+            process.hands_off |= reader.tid != task.tid;
+            process.overlaps |= calls > 0;
         }
     }
 
@@ -132,7 +143,8 @@ impl Tasks {
         if let Some(process) = self.processes.get_mut(&done.pid) {
             process.could_act -= u32::from(done.could_act());
             process.open -= 1;
-            if process.open == 0 && !process.fans_out && !process.hands_off {
+            let shown = process.overlaps || process.defers || process.hands_off;
+            if process.open == 0 && !shown {
                 self.processes.remove(&done.pid);
             }
         }
@@ -141,10 +153,10 @@ impl Tasks {
     /// A call was made for a request, or a connection is being set up for it.
     pub fn call_made(&mut self, request: NodeId) {
         self.change(request, |request| request.calls += 1);
-        if let Some(Request { pid, calls: 2.., .. }) = self.requests.get(&request)
-            && let Some(process) = self.processes.get_mut(pid)
+        if let Some(&Request { pid, calls, received, answering, .. }) = self.requests.get(&request)
+            && let Some(process) = self.processes.get_mut(&pid)
         {
-            process.fans_out = true;
+            process.overlaps |= calls > 1 || !received || answering;
         }
     }
 
@@ -154,38 +166,38 @@ impl Tasks {
     }
 
     /// A thread has read (a part of) the response to a call, which `caller` wrote for `request` (unknown: `None`).
-    pub fn response_read(&mut self, task: Task, socket: SocketId, caller: Task, request: Option<NodeId>) {
-        if (caller.tid, caller.turn) == (task.tid, task.turn) {
+    pub fn response_read(&mut self, task: Task, caller: Task, request: Option<NodeId>) {
+        if caller == task {
             return; // it waited for the response with nothing in between: still the same work
         }
         let request = request.filter(|request| self.requests.contains_key(request));
-        let thread = self.thread(task);
+        let thread = self.thread_reads(task);
         thread.event_loop |= caller.tid == task.tid;
-        thread.work = request.map(|request| Work { request, began: Began::Response(socket) });
+        thread.work = request.map(|request| Work { request, began: Began::Response });
     }
 
     /// A thread has read something that belongs to nobody that is known.
     pub fn unknown_read(&mut self, task: Task) {
-        self.thread(task).work = None;
+        self.thread_reads(task).work = None;
     }
 
-    /// For which request the thread is working, if that is certain: the owner of what it now sends on `socket`.
-    pub fn working_for(&mut self, task: Task, socket: SocketId) -> Option<NodeId> {
+    /// For which request the thread is working, if that is certain: the owner of what it now sends, or of the connection it
+    /// opens. `freed`: the answer to the connection's latest call was read in this very turn, so that it may have been
+    /// handed to a call that waited for it.
+    pub fn working_for(&mut self, task: Task, freed: bool) -> Option<NodeId> {
         let thread = *self.thread(task);
+        let process = self.processes.get_mut(&task.pid)?;
+        process.defers |= thread.event_loop && !thread.read;
         let work = thread.work?;
         let request = self.requests.get(&work.request)?;
-        let process = self.processes.get(&task.pid)?;
         if request.pid != task.pid {
             return None;
         }
-        let looping = thread.event_loop || process.hands_off || work.began != Began::Request;
-        if looping {
-            let others = process.could_act - u32::from(request.could_act());
-            if others > 0 {
-                return None;
-            }
-            // A pool hands the connection that has just become free to a call that waited for it.
-            if process.fans_out && work.began == Began::Response(socket) {
+        if thread.event_loop || process.hands_off || work.began != Began::Request {
+            let others = process.open - 1;
+            let other_idle = process.could_act > u32::from(request.could_act());
+            let by_another = freed || process.defers || process.hands_off;
+            if other_idle || (others > 0 && process.overlaps && by_another) {
                 return None;
             }
         }
@@ -198,11 +210,19 @@ impl Tasks {
         self.requests.retain(|_, request| request.pid != pid);
     }
 
+    /// The thread, which reads something.
+    fn thread_reads(&mut self, task: Task) -> &mut Thread {
+        let thread = self.thread(task);
+        thread.read = true;
+        thread
+    }
+
     /// The thread, in the turn it is in now.
     fn thread(&mut self, task: Task) -> &mut Thread {
         let thread = self.threads.get_or_insert_mut((task.pid, task.tid), Thread::default);
         if thread.turn != task.turn {
             thread.turn = task.turn;
+            thread.read = false;
             // A request left open over a wait for several files: not served alone. It may be over by now; the guards then cost
             // nothing.
             thread.event_loop |= thread.work.is_some_and(|work| self.requests.contains_key(&work.request));

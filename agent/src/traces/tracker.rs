@@ -65,6 +65,8 @@ pub struct Request<'a> {
     pub context: IncomingContext,
     /// No other request was recognised in the same call.
     pub alone: bool,
+    /// The answer to the connection's latest call was read in this turn.
+    pub freed: bool,
     /// The first exchange of a connection that was set up for a request.
     pub opener: Option<NodeId>,
 }
@@ -159,7 +161,7 @@ impl Tracker {
     fn call(&mut self, id: NodeId, request: &Request<'_>, context: Option<RemoteContext>, runtime: Runtime) -> Node {
         // Goroutines change threads and threads change goroutines without any wait: no evidence there.
         let by_task = match runtime {
-            Runtime::Threads => request.opener.or_else(|| self.tasks.working_for(request.task, request.socket.id)),
+            Runtime::Threads => request.opener.or_else(|| self.tasks.working_for(request.task, request.freed)),
             Runtime::Go => None,
         };
         let mut node = self.root(Kind::Client, request);
