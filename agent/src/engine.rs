@@ -1,7 +1,7 @@
 //! The pure pipeline: events in, spans out. No clock, no I/O, no global state; the same events give the same spans.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroUsize,
     sync::Arc,
 };
@@ -50,6 +50,8 @@ pub enum Advice {
 pub struct Engine {
     order: Order,
     connections: LruCache<SocketId, Followed>,
+    /// The connections of each process, by [`Followed::pid`].
+    sockets: HashMap<Pid, BTreeSet<SocketId>>,
     /// Bytes held by all connections.
     held: usize,
     /// Kept between steps so that it is allocated once.
@@ -130,6 +132,7 @@ impl Engine {
         Self {
             order: Order::default(),
             connections: LruCache::new(SOCKET_LIMIT),
+            sockets: HashMap::new(),
             held: 0,
             signals: Signals::new(),
             traces: Traces {
@@ -176,7 +179,7 @@ impl Engine {
     fn act(&mut self, event: Event, output: &mut Output) {
         match event {
             Event::Start { wall_offset, seed, version: _ } => {
-                self.traces.tracker = Tracker::new(seed_bytes(&seed), wall_offset, self.traces.tracker.weakest());
+                self.begin(seed_bytes(&seed), wall_offset, output);
             }
             Event::Process(process) => {
                 if self.traces.processes.len() < PROCESS_LIMIT || self.traces.processes.contains_key(&process.pid) {
@@ -198,8 +201,25 @@ impl Engine {
         }
     }
 
+    /// A run begins. What another one left open (recordings were joined) is given up.
+    fn begin(&mut self, seed: [u8; 32], wall_offset: i64, output: &mut Output) {
+        while let Some(event) = self.order.drain() {
+            self.act(event, output);
+        }
+        self.order = Order::default();
+        while let Some((socket, followed)) = self.connections.pop_lru() {
+            self.traces.drop_open(socket, followed);
+        }
+        self.sockets.clear();
+        self.held = 0;
+        self.traces.tracker = Tracker::new(seed, wall_offset, self.traces.tracker.weakest());
+    }
+
     fn socket(&mut self, socket: Socket, output: &mut Output) {
-        if self.connections.contains(&socket.id) && socket.origin == Origin::Unknown {
+        if socket.origin == Origin::Unknown
+            && let Some(known) = self.connections.peek(&socket.id).map(|followed| &followed.connection.socket)
+            && (&known.local, &known.peer) == (&socket.local, &socket.peer)
+        {
             return; // announced again after the kernel's table dropped it
         }
         self.forget(socket.id, socket.time, output);
@@ -223,17 +243,29 @@ impl Engine {
             last_reader: None,
             idle_of: None,
         };
-        if let Some((old, evicted)) = self.connections.push(id, followed)
-            && old != id
+        if self.connections.len() == self.connections.cap().get()
+            && let Some((&oldest, _)) = self.connections.peek_lru()
         {
             self.traces.losses.count(Loss::Evicted);
-            self.traces.drop_open(old, evicted);
+            self.remove(oldest);
         }
+        self.sockets.entry(task.pid).or_default().insert(id);
+        self.connections.push(id, followed);
     }
 
     fn data(&mut self, data: &Data, output: &mut Output) {
+        if data.length == 0 {
+            if data.direction == Direction::Read {
+                self.end(data.socket, data.task, data.time, End::PeerClosed, output);
+            }
+            return;
+        }
         let Some(followed) = self.connections.get_mut(&data.socket) else { return };
-        followed.pid = data.task.pid;
+        if followed.pid != data.task.pid {
+            let before = std::mem::replace(&mut followed.pid, data.task.pid);
+            leave(&mut self.sockets, before, data.socket);
+            self.sockets.entry(data.task.pid).or_default().insert(data.socket);
+        }
         let before = followed.connection.held();
         let known = followed.connection.protocol();
 
@@ -270,13 +302,8 @@ impl Engine {
     }
 
     fn exit(&mut self, pid: Pid, time: Time, output: &mut Output) {
-        if !self.traces.processes.contains_key(&pid) {
-            return; // it never used a socket
-        }
         let task = Task { pid, tid: pid, turn: 0 };
-        let owned: Vec<SocketId> =
-            self.connections.iter().filter(|(_, followed)| followed.pid == pid).map(|(id, _)| *id).collect();
-        for socket in owned {
+        for socket in self.sockets.remove(&pid).unwrap_or_default() {
             self.end(socket, task, time, End::Closed, output);
         }
         self.traces.tracker.tasks().exited(pid);
@@ -292,7 +319,19 @@ impl Engine {
 
     fn remove(&mut self, socket: SocketId) {
         if let Some(followed) = self.connections.pop(&socket) {
+            leave(&mut self.sockets, followed.pid, socket);
+            self.held = self.held.saturating_sub(followed.connection.held());
             self.traces.drop_open(socket, followed);
+        }
+    }
+}
+
+/// A process has the socket no longer.
+fn leave(sockets: &mut HashMap<Pid, BTreeSet<SocketId>>, pid: Pid, socket: SocketId) {
+    if let Some(own) = sockets.get_mut(&pid) {
+        own.remove(&socket);
+        if own.is_empty() {
+            sockets.remove(&pid);
         }
     }
 }

@@ -241,11 +241,6 @@ impl Run {
         self.span(Kind::Client, path)
     }
 
-    fn parent(&self, span: &Span) -> Option<&Span> {
-        let parent = span.parent?;
-        self.spans.iter().find(|other| other.span_id == parent.span_id)
-    }
-
     #[track_caller]
     fn assert_edge(&self, child: &Span, parent: &Span, evidence: Evidence) {
         let edge = child.parent.unwrap_or_else(|| panic!("{} has no parent", child.name));

@@ -80,6 +80,8 @@ struct Process {
     overlaps: bool,
     /// An event loop wrote in a turn in which it had read nothing: timers, or handlers put off to a later turn.
     defers: bool,
+    /// The only open request made a call in the turn in which it was read: handlers run as soon as their bytes are read.
+    at_once: bool,
     /// A response was written by another thread than the one that read the request: threads take up others' work.
     hands_off: bool,
 }
@@ -143,7 +145,7 @@ impl Tasks {
         if let Some(process) = self.processes.get_mut(&done.pid) {
             process.could_act -= u32::from(done.could_act());
             process.open -= 1;
-            let shown = process.overlaps || process.defers || process.hands_off;
+            let shown = process.overlaps || process.defers || process.at_once || process.hands_off;
             if process.open == 0 && !shown {
                 self.processes.remove(&done.pid);
             }
@@ -196,18 +198,24 @@ impl Tasks {
         if thread.event_loop || process.hands_off || work.began != Began::Request {
             let others = process.open - 1;
             let other_idle = process.could_act > u32::from(request.could_act());
-            let by_another = freed || process.defers || process.hands_off;
-            if other_idle || (others > 0 && process.overlaps && by_another) {
+            let unordered = process.defers || process.hands_off;
+            let own = work.began == Began::Request && process.at_once && !unordered;
+            // Unless it is the reader's own, something made it write that the thread did not read: a connection or a timer.
+            let by_another = if own { freed } else { freed || unordered };
+            let doubtful = (other_idle && (freed || !own)) || (process.overlaps && by_another);
+            if others > 0 && doubtful {
                 return None;
             }
         }
+        process.at_once |= work.began == Began::Request && process.open == 1;
         Some(work.request)
     }
 
     /// A process ended: its threads are gone.
     pub fn exited(&mut self, pid: Pid) {
-        self.processes.remove(&pid);
-        self.requests.retain(|_, request| request.pid != pid);
+        if self.processes.remove(&pid).is_some() {
+            self.requests.retain(|_, request| request.pid != pid);
+        }
     }
 
     /// The thread, which reads something.

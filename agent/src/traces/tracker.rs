@@ -147,6 +147,7 @@ impl Tracker {
                 node.continues(remote, Evidence::Header, true);
             }
             (_, Some(client)) if self.weakest >= Evidence::Socket => node.child_of(client, Evidence::Socket, true),
+            (Some(remote), _) => node.continues(remote, Evidence::Header, true),
             _ => {}
         }
         if let Some(context) = &context {
@@ -167,8 +168,9 @@ impl Tracker {
         let mut node = self.root(Kind::Client, request);
         let forwarded_by = context.as_ref().and_then(|context| self.received(context, request.task.pid, by_task));
         let owner = forwarded_by.or(by_task);
-        let evidence =
-            if forwarded_by.is_some() && by_task != forwarded_by { Evidence::Header } else { Evidence::Task };
+        // Both tell the same where both speak; what counts then is what may count.
+        let by_header = forwarded_by.is_some() && (by_task != forwarded_by || self.weakest < Evidence::Task);
+        let evidence = if by_header { Evidence::Header } else { Evidence::Task };
         match (&context, owner.and_then(|owner| self.nodes.get(&owner))) {
             // An SDK in the process made the header: its span is the parent, and continues whatever trace it is in.
             (Some(remote), _) if forwarded_by.is_none() => node.continues(remote, Evidence::Header, false),

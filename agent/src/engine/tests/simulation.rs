@@ -13,7 +13,7 @@ use super::*;
 const LOOP: Thread = (1, 1);
 
 /// Enough that a timer fires at least once while nothing else happens.
-const WARM_UPS: usize = 8;
+const WARM_UPS: usize = 16;
 
 /// What one strand of a request's code does; strands of a stage run side by side.
 #[derive(Debug, Clone, Copy)]
