@@ -1,7 +1,7 @@
 //! The pure pipeline: events in, spans out. No clock, no I/O, no global state; the same events give the same spans.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroUsize,
     sync::Arc,
 };
@@ -9,7 +9,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
+    event::{Address, Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
     processes::{Process, Runtime},
     protocols::{ExchangeId, Options, Role, Signal, Signals},
     streams::{Connection, Loss, Losses, order::Order},
@@ -50,6 +50,8 @@ pub enum Advice {
 pub struct Engine {
     order: Order,
     connections: LruCache<SocketId, Followed>,
+    /// The connections of each process, by [`Followed::pid`].
+    sockets: HashMap<Pid, BTreeSet<SocketId>>,
     /// Bytes held by all connections.
     held: usize,
     /// Kept between steps so that it is allocated once.
@@ -63,6 +65,19 @@ struct Traces {
     processes: HashMap<Pid, Arc<Process>>,
     tracker: Tracker,
     losses: Losses,
+    /// By process and server.
+    idle: HashMap<(Pid, Address), Idle>,
+}
+
+/// Connections of a process to one server that carry nothing now. While there are any, no call waits for one; but a pool may
+/// learn only at the end of a turn what was freed in it.
+#[derive(Debug, Default)]
+struct Idle {
+    all: u32,
+    /// The latest turn in which one was freed.
+    turn: Option<Task>,
+    /// How many of them were.
+    fresh: u32,
 }
 
 /// A connection and its open exchanges.
@@ -76,6 +91,10 @@ struct Followed {
     waiting: Waiting,
     /// Who made the last call on it that is over.
     last_caller: Option<Task>,
+    /// Who read something on it last.
+    last_reader: Option<Task>,
+    /// The process that it is counted for as idle.
+    idle_of: Option<Pid>,
 }
 
 /// Who waits for something on a client's connection that is no exchange: that it is set up, or that a message which makes no
@@ -113,6 +132,7 @@ impl Engine {
         Self {
             order: Order::default(),
             connections: LruCache::new(SOCKET_LIMIT),
+            sockets: HashMap::new(),
             held: 0,
             signals: Signals::new(),
             traces: Traces {
@@ -120,6 +140,7 @@ impl Engine {
                 processes: HashMap::new(),
                 tracker: Tracker::new([0; 32], 0, weakest),
                 losses: Losses::default(),
+                idle: HashMap::new(),
             },
         }
     }
@@ -161,7 +182,7 @@ impl Engine {
         }
         match event {
             Event::Start { wall_offset, seed, version: _ } => {
-                self.traces.tracker = Tracker::new(seed_bytes(&seed), wall_offset, self.traces.tracker.weakest());
+                self.begin(seed_bytes(&seed), wall_offset, output);
             }
             Event::Process(process) => {
                 if self.traces.processes.len() < PROCESS_LIMIT || self.traces.processes.contains_key(&process.pid) {
@@ -183,15 +204,32 @@ impl Engine {
         }
     }
 
+    /// A run begins. What another one left open (recordings were joined) is given up.
+    fn begin(&mut self, seed: [u8; 32], wall_offset: i64, output: &mut Output) {
+        while let Some(event) = self.order.drain() {
+            self.act(event, output);
+        }
+        self.order = Order::default();
+        while let Some((socket, followed)) = self.connections.pop_lru() {
+            self.traces.drop_open(socket, followed);
+        }
+        self.sockets.clear();
+        self.held = 0;
+        self.traces.tracker = Tracker::new(seed, wall_offset, self.traces.tracker.weakest());
+    }
+
     fn socket(&mut self, socket: Socket, output: &mut Output) {
-        if self.connections.contains(&socket.id) && socket.origin == Origin::Unknown {
+        if socket.origin == Origin::Unknown
+            && let Some(known) = self.connections.peek(&socket.id).map(|followed| &followed.connection.socket)
+            && (&known.local, &known.peer) == (&socket.local, &socket.peer)
+        {
             return; // announced again after the kernel's table dropped it
         }
         self.forget(socket.id, socket.time, output);
         self.traces.tracker.ends().opened(&socket);
         let task = socket.task;
         let setup = match (socket.origin, self.traces.runtime(task.pid)) {
-            (Origin::Connected, Runtime::Threads) => self.traces.tracker.tasks().working_for(task, socket.id),
+            (Origin::Connected, Runtime::Threads) => self.traces.tracker.tasks().working_for(task, false),
             _ => None,
         };
         if let Some(request) = setup {
@@ -205,18 +243,32 @@ impl Engine {
             pid: task.pid,
             waiting: setup,
             last_caller: None,
+            last_reader: None,
+            idle_of: None,
         };
-        if let Some((old, evicted)) = self.connections.push(id, followed)
-            && old != id
+        if self.connections.len() == self.connections.cap().get()
+            && let Some((&oldest, _)) = self.connections.peek_lru()
         {
             self.traces.losses.count(Loss::Evicted);
-            self.traces.drop_open(old, evicted);
+            self.remove(oldest);
         }
+        self.sockets.entry(task.pid).or_default().insert(id);
+        self.connections.push(id, followed);
     }
 
     fn data(&mut self, data: &Data, output: &mut Output) {
+        if data.length == 0 {
+            if data.direction == Direction::Read {
+                self.end(data.socket, data.task, data.time, End::PeerClosed, output);
+            }
+            return;
+        }
         let Some(followed) = self.connections.get_mut(&data.socket) else { return };
-        followed.pid = data.task.pid;
+        if followed.pid != data.task.pid {
+            let before = std::mem::replace(&mut followed.pid, data.task.pid);
+            leave(&mut self.sockets, before, data.socket);
+            self.sockets.entry(data.task.pid).or_default().insert(data.socket);
+        }
         let before = followed.connection.held();
         let known = followed.connection.protocol();
 
@@ -224,6 +276,7 @@ impl Engine {
         followed.connection.data(data, &self.traces.options, &mut self.signals);
         self.traces.apply(followed, data.task, &mut self.signals, output);
         self.traces.asked(followed, data);
+        self.traces.count_idle(followed);
 
         if known.is_none() && matches!(followed.connection.protocol(), Some("postgresql" | "mysql")) {
             output.advice.push(Advice::Sql(data.socket));
@@ -252,13 +305,8 @@ impl Engine {
     }
 
     fn exit(&mut self, pid: Pid, time: Time, output: &mut Output) {
-        if !self.traces.processes.contains_key(&pid) {
-            return; // it never used a socket
-        }
         let task = Task { pid, tid: pid, turn: 0 };
-        let owned: Vec<SocketId> =
-            self.connections.iter().filter(|(_, followed)| followed.pid == pid).map(|(id, _)| *id).collect();
-        for socket in owned {
+        for socket in self.sockets.remove(&pid).unwrap_or_default() {
             self.end(socket, task, time, End::Closed, output);
         }
         self.traces.tracker.tasks().exited(pid);
@@ -274,7 +322,19 @@ impl Engine {
 
     fn remove(&mut self, socket: SocketId) {
         if let Some(followed) = self.connections.pop(&socket) {
+            leave(&mut self.sockets, followed.pid, socket);
+            self.held = self.held.saturating_sub(followed.connection.held());
             self.traces.drop_open(socket, followed);
+        }
+    }
+}
+
+/// A process has the socket no longer.
+fn leave(sockets: &mut HashMap<Pid, BTreeSet<SocketId>>, pid: Pid, socket: SocketId) {
+    if let Some(own) = sockets.get_mut(&pid) {
+        own.remove(&socket);
+        if own.is_empty() {
+            sockets.remove(&pid);
         }
     }
 }
@@ -282,7 +342,7 @@ impl Engine {
 impl Traces {
     /// What a thread is about to read or write says for whom it works, before the bytes are understood.
     fn moved(&mut self, followed: &mut Followed, data: &Data) {
-        let (socket, task) = (data.socket, data.task);
+        let task = data.task;
         let oldest = followed.open.first_key_value().map(|(_, &node)| node);
         let newest = followed.open.last_key_value().map(|(_, &node)| node);
         let tasks = self.tracker.tasks();
@@ -300,26 +360,29 @@ impl Traces {
             (role, Direction::Read) => match (followed.waiting, oldest) {
                 (Waiting::Connecting(request, caller) | Waiting::Greeting(request, caller), _) => {
                     followed.waiting = Waiting::Greeting(request, caller);
-                    tasks.response_read(task, socket, caller, Some(request));
+                    tasks.response_read(task, caller, Some(request));
                 }
                 (_, Some(call)) => {
                     if let Some((caller, owner)) = self.tracker.caller(call) {
-                        self.tracker.tasks().response_read(task, socket, caller, owner);
+                        self.tracker.tasks().response_read(task, caller, owner);
                     }
                 }
                 (Waiting::Asked(request, caller) | Waiting::Answered(request, caller), None) => {
                     self.served(followed);
                     followed.waiting = Waiting::Answered(request, caller);
-                    self.tracker.tasks().response_read(task, socket, caller, request);
+                    self.tracker.tasks().response_read(task, caller, request);
                 }
                 // What follows an answer (a ReadyForQuery of its own) changes nothing for a thread that waited for it.
                 (Waiting::Nobody, None) if role.is_some() => match followed.last_caller {
-                    Some(caller) if (caller.tid, caller.turn) == (task.tid, task.turn) => {}
+                    Some(caller) if caller == task => {}
                     _ => tasks.unknown_read(task),
                 },
                 (Waiting::Nobody, None) => {}
             },
             (_, Direction::Write) => {}
+        }
+        if data.direction == Direction::Read {
+            followed.last_reader = Some(task);
         }
     }
 
@@ -328,7 +391,10 @@ impl Traces {
         let quiet = matches!(followed.waiting, Waiting::Nobody | Waiting::Answered(..)) && followed.open.is_empty();
         if data.direction == Direction::Write && quiet && followed.connection.local_role() == Some(Role::Client) {
             let request = match self.runtime(data.task.pid) {
-                Runtime::Threads => self.tracker.tasks().working_for(data.task, data.socket),
+                Runtime::Threads => {
+                    let freed = self.is_freed(followed, data.task);
+                    self.tracker.tasks().working_for(data.task, freed)
+                }
                 Runtime::Go => None,
             };
             if let Some(request) = request {
@@ -350,6 +416,7 @@ impl Traces {
                         Waiting::Connecting(request, _) => Some(request),
                         _ => None,
                     };
+                    // Before the exchange counts: both at once would look like two calls.
                     self.served(followed);
                     let request = Request {
                         socket: &followed.connection.socket,
@@ -359,6 +426,7 @@ impl Traces {
                         position,
                         context,
                         alone: opened == 1,
+                        freed: self.is_freed(followed, task),
                         opener,
                     };
                     let node = self.tracker.opened(request, self.runtime(task.pid));
@@ -387,6 +455,46 @@ impl Traces {
         }
     }
 
+    /// Whether a call may have waited for this connection, which was in use until something was read in this turn.
+    fn is_freed(&self, followed: &Followed, task: Task) -> bool {
+        if followed.last_reader != Some(task) {
+            return false;
+        }
+        let key = (task.pid, followed.connection.socket.peer.clone());
+        let fresh = |idle: &Idle| if idle.turn == Some(task) { idle.fresh } else { 0 };
+        self.idle.get(&key).is_none_or(|idle| idle.all <= fresh(idle))
+    }
+
+    /// Counts the connection as idle, or no longer.
+    fn count_idle(&mut self, followed: &mut Followed) {
+        let idle = followed.connection.local_role() == Some(Role::Client)
+            && followed.open.is_empty()
+            && matches!(followed.waiting, Waiting::Nobody);
+        let idle_of = idle.then_some(followed.pid);
+        if idle_of == followed.idle_of {
+            return;
+        }
+        let peer = &followed.connection.socket.peer;
+        if let Some(pid) = std::mem::replace(&mut followed.idle_of, idle_of) {
+            let key = (pid, peer.clone());
+            if let Some(idle) = self.idle.get_mut(&key) {
+                idle.all -= 1;
+                idle.fresh -= u32::from(idle.turn == followed.last_reader && idle.fresh > 0);
+                if idle.all == 0 {
+                    self.idle.remove(&key);
+                }
+            }
+        }
+        if let Some(pid) = idle_of {
+            let idle = self.idle.entry((pid, peer.clone())).or_default();
+            if idle.turn != followed.last_reader {
+                *idle = Idle { turn: followed.last_reader, fresh: 0, ..*idle };
+            }
+            idle.all += 1;
+            idle.fresh += 1;
+        }
+    }
+
     /// Nobody waits any more.
     fn served(&mut self, followed: &mut Followed) {
         if let Some(request) = std::mem::replace(&mut followed.waiting, Waiting::Nobody).request() {
@@ -398,9 +506,11 @@ impl Traces {
     fn drop_open(&mut self, socket: SocketId, mut followed: Followed) {
         self.served(&mut followed);
         self.losses.add(Loss::Incomplete, followed.open.len() as u64);
-        for node in followed.open.into_values() {
+        for node in std::mem::take(&mut followed.open).into_values() {
             self.tracker.dropped(node);
         }
+        followed.connection.give_up();
+        self.count_idle(&mut followed);
         self.tracker.ends().closed(socket);
     }
 
@@ -422,3 +532,6 @@ fn seed_bytes(seed: &str) -> [u8; 32] {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests;

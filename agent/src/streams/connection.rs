@@ -10,10 +10,13 @@ use crate::{
 };
 
 /// Beginnings of messages that are tried before a socket is given up, when its first bytes were seen: one for each side.
-const ATTEMPTS_FROM_START: u8 = 2;
+const ATTEMPTS_FROM_START: u16 = 2;
 
 /// The same for a connection older than the agent: several messages may be under way, and a budget may have cut them.
-const ATTEMPTS_MIDWAY: u8 = 16;
+const ATTEMPTS_MIDWAY: u16 = 16;
+
+/// Bytes from the middle of a message say little: so many pieces of it (1 MiB in reads of 4 KiB) count as one beginning.
+const PIECES: u16 = 256;
 
 /// Bytes that a recogniser may ask for before it is told no.
 const RECOGNISE_LIMIT: usize = 512;
@@ -34,7 +37,9 @@ enum Stage {
     /// Not recognised yet.
     Sniffing {
         /// Beginnings that no protocol wanted.
-        attempts: u8,
+        attempts: u16,
+        /// Pieces since then that begin nothing.
+        pieces: u16,
     },
     /// Fed to a parser.
     Parsing {
@@ -55,7 +60,12 @@ impl Connection {
     /// A socket of which no byte was seen yet.
     #[must_use]
     pub fn new(socket: Socket) -> Self {
-        Self { socket, flows: [Flow::default(), Flow::default()], last: None, stage: Stage::Sniffing { attempts: 0 } }
+        Self {
+            socket,
+            flows: [Flow::default(), Flow::default()],
+            last: None,
+            stage: Stage::Sniffing { attempts: 0, pieces: 0 },
+        }
     }
 
     /// The protocol's name, once it is known.
@@ -103,16 +113,11 @@ impl Connection {
         let turned = self.last != Some(direction);
         self.last = Some(direction);
         let (missing, seen) = self.flow(direction).advance(data.position, data.length);
-        if missing > 0 {
-            self.miss(direction, u64::from(missing), data.time, signals);
-        }
+        self.miss(direction, u64::from(missing), data.time, signals);
         let (head, middle, tail) = unseen(data, seen);
         self.bytes(direction, Piece { bytes: head, time: data.time, turned: turned && missing == 0 }, options, signals);
-        if middle > 0 {
-            self.miss(direction, middle, data.time, signals);
-        }
+        self.miss(direction, middle, data.time, signals);
         self.bytes(direction, Piece { bytes: tail, time: data.time, turned: false }, options, signals);
-        self.settle(signals);
     }
 
     /// A direction, or both, ended.
@@ -170,9 +175,13 @@ impl Connection {
             }
             Stage::Over => {}
         }
+        self.settle(signals);
     }
 
     fn miss(&mut self, direction: Direction, missing: u64, time: Time, signals: &mut Signals) {
+        if missing == 0 {
+            return;
+        }
         let [read, write] = &mut self.flows;
         let flow = match direction {
             Direction::Read => read,
@@ -187,6 +196,7 @@ impl Connection {
             Stage::Sniffing { .. } => flow.drop_held(),
             Stage::Over => {}
         }
+        self.settle(signals);
     }
 
     /// Tries to recognise the protocol by the bytes held of a direction.
@@ -228,25 +238,32 @@ impl Connection {
             from_start,
         };
         let mut protocol = (registration.start)(context, options);
+        // The other side may have said something that was too short to tell.
         let [read, write] = &mut self.flows;
-        let flow = match direction {
-            Direction::Read => read,
-            Direction::Write => write,
-        };
-        flow.offer(protocol.as_mut(), from, Piece { bytes: &[], time, turned: false }, signals);
+        let mut held = [(&mut *read, sender(local_role, Direction::Read)), (write, local_role)];
+        held.sort_by_key(|(flow, _)| flow.held_since());
+        for (flow, from) in held {
+            if flow.held() > 0 {
+                flow.offer(protocol.as_mut(), from, Piece { bytes: &[], time, turned: false }, signals);
+            }
+        }
         self.stage = Stage::Parsing { protocol, name: registration.name, local: local_role, ended: [false; 2] };
     }
 
     /// Nobody wanted the beginning of a message.
     fn refuse(&mut self, from_start: bool, turned: bool, signals: &mut Signals) {
         let limit = if from_start { ATTEMPTS_FROM_START } else { ATTEMPTS_MIDWAY };
-        if let Stage::Sniffing { attempts } = &mut self.stage
-            && (turned || !from_start)
-        {
-            *attempts += 1;
-            if *attempts >= limit {
-                signals.push(Signal::Abandon(Loss::UnknownProtocol));
+        let Stage::Sniffing { attempts, pieces } = &mut self.stage else { return };
+        if !turned {
+            *pieces += u16::from(!from_start);
+            if *pieces < PIECES {
+                return;
             }
+        }
+        *pieces = 0;
+        *attempts += 1;
+        if *attempts >= limit {
+            signals.push(Signal::Abandon(Loss::UnknownProtocol));
         }
     }
 
@@ -296,3 +313,6 @@ fn sender(local: Role, direction: Direction) -> Role {
         Direction::Read => other(local),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,7 +42,7 @@ impl Flow {
         let seen = seen.min(length);
         #[expect(clippy::cast_possible_truncation, reason = "positions wrap at 32 bits")]
         let end = position.wrapping_add(length as u32);
-        if seen < length || length == 0 {
+        if seen < length || missing > 0 {
             self.next = Some(end);
         }
         (missing, seen)
@@ -51,6 +51,11 @@ impl Flow {
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
         self.held.len()
+    }
+
+    /// When the first held byte came.
+    pub(super) fn held_since(&self) -> Time {
+        self.held_since
     }
 
     /// The held bytes and whether they begin where a message is likely to begin.
@@ -176,3 +181,6 @@ impl Flow {
 fn ended(signals: &Signals) -> bool {
     signals.iter().any(|signal| matches!(signal, Signal::Abandon(_) | Signal::Switched))
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,8 @@ impl Ends {
     /// The client's request that is the same as the one a server has received, taken so that it is found once.
     pub fn take(&mut self, server: &Socket, position: u32, start: Time) -> Option<NodeId> {
         let key = self.keys.get(&server.id)?;
-        let client = *self.sockets.get(key)?.iter().find(|&&other| other != server.id)?;
+        // The latest: an older one with the same addresses is gone, and its end was not seen.
+        let client = *self.sockets.get(key)?.iter().rfind(|&&other| other != server.id)?;
         let requests = self.requests.get_mut(&client)?;
         let index = match server.local {
             Address::Inet(..) => requests.iter().position(|request| request.position == position)?,

@@ -5,6 +5,11 @@
 //! waits for events again; and what it writes then proves nothing while some other request of the process could be the
 //! one that writes (it is open, received, and neither has a call under way nor has begun to answer): a connection pool
 //! may have handed a connection to it. Without these guards the rule is wrong more often than right.
+//!
+//! A request with a call under way could write as well, if it does several things at once. A process shows that it has such
+//! requests ([`Process::overlapped`]), usually with the first of them; from then on any other open request could be the
+//! writer where something but the thread's own reads can make it write: a connection that has just become free, or a
+//! timer.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,7 +19,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Pid, SocketId, Task, Time},
+    event::{Pid, Task, Time},
     traces::tracker::NodeId,
 };
 
@@ -31,8 +36,8 @@ const MEMORY: Time = 60_000_000_000;
 enum Began {
     /// It read the request itself.
     Request,
-    /// It read the response to a call that was made in an earlier turn, on this socket.
-    Response(SocketId),
+    /// It read the response to a call that was made in an earlier turn.
+    Response,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,8 @@ struct Work {
 #[derive(Debug, Clone, Copy, Default)]
 struct Thread {
     turn: u32,
+    /// It has read something in this turn.
+    read: bool,
     work: Option<Work>,
     /// It has been seen to leave a request open and wait for others: it never serves one at a time.
     event_loop: bool,
@@ -75,11 +82,17 @@ impl Request {
 /// Requests of one process.
 #[derive(Debug, Default)]
 struct Process {
-    /// Requests that could act, and since when.
+    /// Open requests, and since when they are as they are.
+    open: BTreeSet<(Time, NodeId)>,
+    /// Those of them that could act.
     could_act: BTreeSet<(Time, NodeId)>,
-    /// When a request last had two calls under way at once: a call may be waiting in a pool while its request has another one
-    /// under way.
-    fanned_out: Option<Time>,
+    /// When a request last acted although it had something under way: it made a second call at once, made a call before it
+    /// was received or after its answer began, or answered before its call was. Then calls may be waiting in a pool unseen.
+    overlapped: Option<Time>,
+    /// When an event loop last wrote in a turn in which it had read nothing: timers, or handlers put off to a later turn.
+    deferred: Option<Time>,
+    /// The only open request made a call in the turn in which it was read: handlers run as soon as their bytes are read.
+    at_once: bool,
     /// When a response was last written by another thread than the one that read the request: threads take up others' work.
     handed_off: Option<Time>,
 }
@@ -109,20 +122,23 @@ impl Tasks {
     /// A thread has read a request. `alone`: it read no other in the same call.
     pub fn request_read(&mut self, task: Task, request: NodeId, alone: bool) {
         let still_open = self.thread(task).work.is_some_and(|work| self.requests.contains_key(&work.request));
+        let since = self.now;
         self.requests.insert(
             request,
-            Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0, since: self.now },
+            Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0, since },
         );
-        self.processes.entry(task.pid).or_default();
-        let thread = self.thread(task);
+        self.processes.entry(task.pid).or_default().open.insert((since, request));
+        let thread = self.thread_reads(task);
         thread.event_loop |= still_open;
         thread.work = alone.then_some(Work { request, began: Began::Request });
     }
 
-    /// A thread has read more of a request.
+    /// A thread has read more on the connection of a request, the newest there.
     pub fn request_continued(&mut self, task: Task, request: NodeId) {
-        if self.requests.contains_key(&request) {
-            self.thread(task).work = Some(Work { request, began: Began::Request });
+        match self.requests.get(&request) {
+            // The beginning of another one.
+            Some(Request { received: true, .. }) | None => self.unknown_read(task),
+            Some(_) => self.thread_reads(task).work = Some(Work { request, began: Began::Request }),
         }
     }
 
@@ -133,15 +149,18 @@ impl Tasks {
 
     /// A part of the response was written.
     pub fn answering(&mut self, task: Task, request: NodeId) {
-        let Some(reader) = self.requests.get(&request).map(|request| request.reader) else { return };
+        let Some(&Request { reader, calls, .. }) = self.requests.get(&request) else { return };
         self.change(request, |request| request.answering = true);
         if reader.tid == task.tid && reader.turn != task.turn {
             self.thread(task).event_loop = true;
         }
-        if reader.tid != task.tid
-            && let Some(process) = self.processes.get_mut(&task.pid)
-        {
-            process.handed_off = Some(self.now);
+        if let Some(process) = self.processes.get_mut(&task.pid) {
+            if reader.tid != task.tid {
+                process.handed_off = Some(self.now);
+            }
+            if calls > 0 {
+                process.overlapped = Some(self.now);
+            }
         }
     }
 
@@ -149,6 +168,7 @@ impl Tasks {
     pub fn request_done(&mut self, request: NodeId) {
         let Some(done) = self.requests.remove(&request) else { return };
         if let Some(process) = self.processes.get_mut(&done.pid) {
+            process.open.remove(&(done.since, request));
             process.could_act.remove(&(done.since, request));
         }
     }
@@ -156,10 +176,12 @@ impl Tasks {
     /// A call was made for a request, or a connection is being set up for it.
     pub fn call_made(&mut self, request: NodeId) {
         self.change(request, |request| request.calls += 1);
-        if let Some(Request { pid, calls: 2.., .. }) = self.requests.get(&request)
-            && let Some(process) = self.processes.get_mut(pid)
+        if let Some(&Request { pid, calls, received, answering, .. }) = self.requests.get(&request)
+            && let Some(process) = self.processes.get_mut(&pid)
         {
-            process.fanned_out = Some(self.now);
+            if calls > 1 || !received || answering {
+                process.overlapped = Some(self.now);
+            }
         }
     }
 
@@ -169,50 +191,63 @@ impl Tasks {
     }
 
     /// A thread has read (a part of) the response to a call, which `caller` wrote for `request` (unknown: `None`).
-    pub fn response_read(&mut self, task: Task, socket: SocketId, caller: Task, request: Option<NodeId>) {
-        if (caller.tid, caller.turn) == (task.tid, task.turn) {
+    pub fn response_read(&mut self, task: Task, caller: Task, request: Option<NodeId>) {
+        if caller == task {
             return; // it waited for the response with nothing in between: still the same work
         }
         let request = request.filter(|request| self.requests.contains_key(request));
-        let thread = self.thread(task);
+        let thread = self.thread_reads(task);
         thread.event_loop |= caller.tid == task.tid;
-        thread.work = request.map(|request| Work { request, began: Began::Response(socket) });
+        thread.work = request.map(|request| Work { request, began: Began::Response });
     }
 
     /// A thread has read something that belongs to nobody that is known.
     pub fn unknown_read(&mut self, task: Task) {
-        self.thread(task).work = None;
+        self.thread_reads(task).work = None;
     }
 
-    /// For which request the thread is working, if that is certain: the owner of what it now sends on `socket`.
-    pub fn working_for(&mut self, task: Task, socket: SocketId) -> Option<NodeId> {
+    /// For which request the thread is working, if that is certain: the owner of what it now sends, or of the connection it
+    /// opens. `freed`: the answer to the connection's latest call was read in this very turn, so that it may have been
+    /// handed to a call that waited for it.
+    pub fn working_for(&mut self, task: Task, freed: bool) -> Option<NodeId> {
         let thread = *self.thread(task);
-        let work = thread.work?;
-        let request = self.requests.get(&work.request).filter(|request| request.pid == task.pid)?;
         let process = self.processes.get_mut(&task.pid)?;
+        if thread.event_loop && !thread.read {
+            process.deferred = Some(self.now);
+        }
+        let work = thread.work?;
         let oldest = self.now.saturating_sub(MEMORY);
         let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= oldest);
-        let looping = thread.event_loop || recent(process.handed_off) || work.began != Began::Request;
-        if looping {
-            while process.could_act.first().is_some_and(|&(since, _)| since < oldest) {
-                process.could_act.pop_first();
-            }
-            let itself = usize::from(process.could_act.contains(&(request.since, work.request)));
-            if process.could_act.len() > itself {
-                return None;
-            }
-            // A pool hands the connection that has just become free to a call that waited for it.
-            if recent(process.fanned_out) && work.began == Began::Response(socket) {
+        let request = self.requests.get(&work.request).filter(|request| request.pid == task.pid)?;
+        if thread.event_loop || recent(process.handed_off) || work.began != Began::Request {
+            let itself = (request.since, work.request);
+            let other_open = has_other(&mut process.open, itself, oldest);
+            let other_idle = has_other(&mut process.could_act, itself, oldest);
+            let unordered = recent(process.deferred) || recent(process.handed_off);
+            let own = work.began == Began::Request && process.at_once && !unordered;
+            // Unless it is the reader's own, something made it write that the thread did not read: a connection or a timer.
+            let by_another = if own { freed } else { freed || unordered };
+            let doubtful = (other_idle && (freed || !own)) || (recent(process.overlapped) && by_another);
+            if other_open && doubtful {
                 return None;
             }
         }
+        process.at_once |= work.began == Began::Request && process.open.len() == 1;
         Some(work.request)
     }
 
     /// A process ended: its threads are gone.
     pub fn exited(&mut self, pid: Pid) {
-        self.processes.remove(&pid);
-        self.requests.retain(|_, request| request.pid != pid);
+        if self.processes.remove(&pid).is_some() {
+            self.requests.retain(|_, request| request.pid != pid);
+        }
+    }
+
+    /// The thread, which reads something.
+    fn thread_reads(&mut self, task: Task) -> &mut Thread {
+        let thread = self.thread(task);
+        thread.read = true;
+        thread
     }
 
     /// The thread, in the turn it is in now.
@@ -220,6 +255,7 @@ impl Tasks {
         let thread = self.threads.get_or_insert_mut((task.pid, task.tid), Thread::default);
         if thread.turn != task.turn {
             thread.turn = task.turn;
+            thread.read = false;
             // A request left open over a wait for several files: not served alone. It may be over by now; the guards then cost
             // nothing.
             thread.event_loop |= thread.work.is_some_and(|work| self.requests.contains_key(&work.request));
@@ -231,11 +267,21 @@ impl Tasks {
     fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Request)) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let Some(process) = self.processes.get_mut(&request.pid) else { return };
+        process.open.remove(&(request.since, id));
         process.could_act.remove(&(request.since, id));
         change(request);
         request.since = self.now;
+        process.open.insert((request.since, id));
         if request.could_act() {
             process.could_act.insert((request.since, id));
         }
     }
+}
+
+/// Whether a set has a request besides `itself`. Those that are older than `oldest` are dropped from it: nobody waits so long.
+fn has_other(requests: &mut BTreeSet<(Time, NodeId)>, itself: (Time, NodeId), oldest: Time) -> bool {
+    while requests.first().is_some_and(|&(since, _)| since < oldest) {
+        requests.pop_first();
+    }
+    requests.len() > usize::from(requests.contains(&itself))
 }

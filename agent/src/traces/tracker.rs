@@ -65,6 +65,8 @@ pub struct Request<'a> {
     pub context: IncomingContext,
     /// No other request was recognised in the same call.
     pub alone: bool,
+    /// The answer to the connection's latest call was read in this turn.
+    pub freed: bool,
     /// The first exchange of a connection that was set up for a request.
     pub opener: Option<NodeId>,
 }
@@ -145,6 +147,7 @@ impl Tracker {
                 node.continues(remote, Evidence::Header, true);
             }
             (_, Some(client)) if self.weakest >= Evidence::Socket => node.child_of(client, Evidence::Socket, true),
+            (Some(remote), _) => node.continues(remote, Evidence::Header, true),
             _ => {}
         }
         if let Some(context) = &context {
@@ -159,14 +162,15 @@ impl Tracker {
     fn call(&mut self, id: NodeId, request: &Request<'_>, context: Option<RemoteContext>, runtime: Runtime) -> Node {
         // Goroutines change threads and threads change goroutines without any wait: no evidence there.
         let by_task = match runtime {
-            Runtime::Threads => request.opener.or_else(|| self.tasks.working_for(request.task, request.socket.id)),
+            Runtime::Threads => request.opener.or_else(|| self.tasks.working_for(request.task, request.freed)),
             Runtime::Go => None,
         };
         let mut node = self.root(Kind::Client, request);
         let forwarded_by = context.as_ref().and_then(|context| self.received(context, request.task.pid, by_task));
         let owner = forwarded_by.or(by_task);
-        let evidence =
-            if forwarded_by.is_some() && by_task != forwarded_by { Evidence::Header } else { Evidence::Task };
+        // Both tell the same where both speak; what counts then is what may count.
+        let by_header = forwarded_by.is_some() && (by_task != forwarded_by || self.weakest < Evidence::Task);
+        let evidence = if by_header { Evidence::Header } else { Evidence::Task };
         match (&context, owner.and_then(|owner| self.nodes.get(&owner))) {
             // An SDK in the process made the header: its span is the parent, and continues whatever trace it is in.
             (Some(remote), _) if forwarded_by.is_none() => node.continues(remote, Evidence::Header, false),
