@@ -57,6 +57,18 @@ impl App {
         Self::start("uvicorn", port, &mut command, environment)
     }
 
+    /// A Python script, which listens on `PORT`.
+    pub fn script(file: &Path, environment: &Environment) -> Result<Self> {
+        Self::script_on(ports::free()?, &python("bin/python")?, file, environment)
+    }
+
+    /// The same on this port, with this interpreter.
+    pub fn script_on(port: u16, python: &Path, file: &Path, environment: &Environment) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(file).env("PORT", port.to_string());
+        Self::start("script", port, &mut command, environment)
+    }
+
     /// tests/apps/node-orders.
     pub fn orders(environment: &Environment) -> Result<Self> {
         Self::node(&crate::sources().join("apps/node-orders/server.js"), environment)
