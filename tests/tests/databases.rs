@@ -50,7 +50,8 @@ fn traced(command: &Command) -> Result<Outcome> {
 
 /// Asserts exactly these statements in this order, each with its `error.type` (empty for none).
 fn assert_statements(spans: &[Span], system: &str, expected: &[(&str, &str)]) {
-    let found: Vec<_> = spans.iter().map(|span| (span.attribute("db.query.text"), span.attribute("error.type"))).collect();
+    let found: Vec<_> =
+        spans.iter().map(|span| (span.attribute("db.query.text"), span.attribute("error.type"))).collect();
     assert_eq!(found, expected);
     for span in spans {
         assert!(span.is_sql() && span.attribute("db.system.name") == system, "{span:?}");

@@ -144,7 +144,10 @@ fn text_is_a_line_each_and_comes_at_once() -> Result<()> {
     let (printed, messages) = syspan.stop_unread()?;
     assert_eq!(printed.lines().count(), 3, "{printed}");
     for line in printed.lines() {
-        assert!(["SERVER  ok", "GET", "status=200", "path=/hello", "trace="].iter().all(|word| line.contains(word)), "{line}");
+        assert!(
+            ["SERVER  ok", "GET", "status=200", "path=/hello", "trace="].iter().all(|word| line.contains(word)),
+            "{line}"
+        );
     }
     assert!(losses(&messages)?.is_empty(), "{messages}");
     Ok(())

@@ -56,8 +56,12 @@ fn asked(client: &Span) -> &str {
 /// which is another process's; and nothing else.
 fn assert_pairs(outcome: &Outcome, families: &[&str], targets: &[String], status: &str) {
     assert!(outcome.losses.is_empty(), "losses: {:?}", outcome.losses);
-    let clients: HashMap<&str, &Span> =
-        outcome.spans.iter().filter(|span| span.kind == Kind::Client).map(|span| (span.span_id.as_str(), span)).collect();
+    let clients: HashMap<&str, &Span> = outcome
+        .spans
+        .iter()
+        .filter(|span| span.kind == Kind::Client)
+        .map(|span| (span.span_id.as_str(), span))
+        .collect();
     let expected: BTreeMap<String, usize> = families
         .iter()
         .flat_map(|family| targets.iter().map(move |target| (format!("{family} {target}"), 1)))
