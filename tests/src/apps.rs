@@ -24,9 +24,13 @@ pub type Environment = [(String, String)];
 impl App {
     /// A Node script, which listens on `PORT`.
     pub fn node(script: &Path, environment: &Environment) -> Result<Self> {
+        Self::node_on(ports::free()?, script, environment)
+    }
+
+    /// The same on this port.
+    pub fn node_on(port: u16, script: &Path, environment: &Environment) -> Result<Self> {
         let modules = crate::target().join("apps/node/node_modules");
         ensure!(modules.is_dir(), "{} is missing: run `cargo xtask setup`", modules.display());
-        let port = ports::free()?;
         let mut command = Command::new("node");
         command.arg(script).env("NODE_PATH", modules).env("PORT", port.to_string());
         Self::start("node", port, &mut command, environment)
@@ -55,6 +59,18 @@ impl App {
         command.args(["--port", &port.to_string(), "--no-access-log", "--app-dir"]).arg(folder);
         command.arg(format!("{module}:app"));
         Self::start("uvicorn", port, &mut command, environment)
+    }
+
+    /// A Python script, which listens on `PORT`.
+    pub fn script(file: &Path, environment: &Environment) -> Result<Self> {
+        Self::script_on(ports::free()?, &python("bin/python")?, file, environment)
+    }
+
+    /// The same on this port, with this interpreter.
+    pub fn script_on(port: u16, python: &Path, file: &Path, environment: &Environment) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(file).env("PORT", port.to_string());
+        Self::start("script", port, &mut command, environment)
     }
 
     /// tests/apps/node-orders.

@@ -22,6 +22,27 @@ pub struct MariaDb {
 impl MariaDb {
     /// Creates the system tables and starts a server.
     pub fn start() -> Result<Self> {
+        Self::start_with(|_| Ok(Vec::new()))
+    }
+
+    /// The same with a certificate of its own, for sessions over TLS.
+    pub fn start_with_tls() -> Result<Self> {
+        Self::start_with(|folder| {
+            let (key, certificate) = (folder.join("key.pem"), folder.join("certificate.pem"));
+            let output = Command::new("openssl")
+                .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+                .arg("-keyout")
+                .arg(&key)
+                .arg("-out")
+                .arg(&certificate)
+                .output()
+                .context("openssl could not be started")?;
+            ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+            Ok(vec![format!("--ssl-key={}", key.display()), format!("--ssl-cert={}", certificate.display())])
+        })
+    }
+
+    fn start_with(options: impl FnOnce(&Path) -> Result<Vec<String>>) -> Result<Self> {
         let folder = TempDir::with_prefix("mariadb-")?;
         let data = folder.path().join("data");
         let output = Command::new("mariadb-install-db")
@@ -39,6 +60,7 @@ impl MariaDb {
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1", "--skip-name-resolve"])
             .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-bin"])
             .arg(format!("--tmpdir={}", folder.path().display()))
+            .args(options(folder.path())?)
             .arg(format!("--port={port}"))
             .arg(format!("--datadir={}", data.display()))
             .arg(format!("--pid-file={}", folder.path().join("pid").display()))

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::{
     otlp::{self, Span},
     server::Server,
+    wait,
 };
 
 /// The agent's program: `SYSPAN_BIN`, else the release build.
@@ -92,6 +93,16 @@ impl Syspan {
         let messages = fs::read_to_string(folder.path().join("syspan.log"))?;
         ensure!(status.success(), "syspan ended with {status}:\n{messages}");
         Ok((fs::read_to_string(folder.path().join("spans"))?, messages))
+    }
+
+    /// Waits for an end that comes by itself: demands exit status 0 and reads the spans that were printed.
+    pub fn wait(self) -> Result<Outcome> {
+        let Self { mut server, folder } = self;
+        let status = server.wait_for_end(wait::START)?;
+        let messages = server.output()?;
+        ensure!(status.success(), "syspan ended with {status}:\n{messages}");
+        let printed = fs::read_to_string(folder.path().join("spans"))?;
+        Ok(Outcome { spans: otlp::read(&printed)?, losses: losses(&messages)?, messages })
     }
 
     /// SIGKILL.

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use syspan_tests::{
+    apps,
     causes::differences,
     otlp::{Kind, Span},
     server::Server,
@@ -23,17 +24,17 @@ const NONE: [&str; 0] = [];
 const FAMILIES: [&str; 4] = ["ipv4", "ipv6", "unix", "abstract"];
 const TCP: [&str; 2] = ["ipv4", "ipv6"];
 
-fn scenario(name: &str, families: &[&str], folder: &TempDir) -> Command {
-    let mut command = Command::new("python3");
+fn scenario(name: &str, families: &[&str], folder: &TempDir) -> Result<Command> {
+    let mut command = Command::new(apps::python("bin/python")?);
     command.arg(syspan_tests::sources().join("apps/sockets/scenarios.py")).arg(name).args(families);
     command.env("TMPDIR", folder.path()).env("PYTHONDONTWRITEBYTECODE", "1");
-    command
+    Ok(command)
 }
 
 /// Runs a scenario of two processes under `syspan exec`, once for each family.
 fn traced(name: &str, families: &[&str]) -> Result<Outcome> {
     let folder = TempDir::with_prefix("sockets-")?;
-    syspan::exec(&["--output", "otlp-json"], &scenario(name, families, &folder))
+    syspan::exec(&["--output", "otlp-json"], &scenario(name, families, &folder)?)
 }
 
 /// Which family a client's span was made over, by the address it connected to.
@@ -180,7 +181,7 @@ fn older(name: &str) -> Result<Outcome> {
     let folder = TempDir::with_prefix("sockets-")?;
     let mut servers = Vec::new();
     for family in FAMILIES {
-        let mut server = Server::start(family, folder.path(), &scenario(name, &[family], &folder))?;
+        let mut server = Server::start(family, folder.path(), &scenario(name, &[family], &folder)?)?;
         server.wait_until("its connections", |server| Ok(server.output()?.contains("open")))?;
         servers.push(server);
     }

@@ -39,7 +39,9 @@ pub(super) struct Observer {
     table: ProcessTable,
     proc: Proc,
     selectors: Selectors,
-    /// Why a process is observed, where it is not simply everything.
+    /// Whether processes are chosen, and not simply everything is observed.
+    one_by_one: bool,
+    /// Why a chosen process is observed.
     chosen: HashMap<Pid, SelectedBy>,
     /// Processes that the engine knows.
     told: HashSet<Pid>,
@@ -75,9 +77,10 @@ impl Observer {
             // A wrong --pid is said before anything is loaded.
             Survey::candidates(&proc, &selectors).and_then(|all| selectors.select(&all, std::process::id()))?;
         }
+        let one_by_one = children_only || !selectors.everything();
         let [a, b, c, d, e, f, g, h, ..] = random()?;
         let capture = Capture::start(&Settings {
-            all: selectors.everything() && !children_only,
+            all: !one_by_one,
             watch_exec: !selectors.exes.is_empty(),
             watch_listen: !selectors.ports.is_empty(),
             head_limit: args.head_limit,
@@ -90,6 +93,7 @@ impl Observer {
             table: ProcessTable::new(Identifier::new(proc.clone())),
             proc,
             selectors,
+            one_by_one,
             chosen: HashMap::new(),
             told: HashSet::new(),
             uring: HashSet::new(),
@@ -161,6 +165,9 @@ impl Observer {
             Record::Fork { parent, child } => {
                 self.table.on_fork(parent, child);
                 self.told.remove(&child);
+                if !self.one_by_one {
+                    return;
+                }
                 let by = match self.chosen.get(&parent) {
                     Some(by) if !by.includes_children() => by.clone(),
                     _ => SelectedBy::Parent(parent),

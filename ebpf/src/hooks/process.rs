@@ -28,11 +28,15 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     }
     // SAFETY: one word of a map value.
     let parent = unsafe { PROCESSES.get(pid) };
-    if parent == Some(&selection::SELECTED) || parent == Some(&selection::PARENT) {
+    let selected = parent == Some(&selection::SELECTED) || parent == Some(&selection::PARENT);
+    if selected {
         if PROCESSES.insert(new, selection::SELECTED, BPF_NOEXIST as u64).is_err() {
             count(Counter::MapFull);
             warn!(&context, "process {} is not observed: the table of processes is full", new);
         }
+    }
+    // Told as well where everything is observed: a child that soon ends is known by its parent.
+    if selected || thread::is_observed(pid) {
         emit::process(Kind::Fork, pid, new);
     }
     0
