@@ -1,7 +1,7 @@
 //! The pure pipeline: events in, spans out. No clock, no I/O, no global state; the same events give the same spans.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     num::NonZeroUsize,
     sync::Arc,
 };
@@ -28,6 +28,9 @@ const HELD_LIMIT: usize = 64 * 1024 * 1024;
 /// Processes remembered. They are dropped when they end, so only lost events let them pile up.
 const PROCESS_LIMIT: usize = 65_536;
 
+/// How long the sockets of a process that ended may show up in another one (passed on, inherited), ns.
+const GRACE: Time = 1_000_000_000;
+
 /// What a step gives.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -52,6 +55,8 @@ pub struct Engine {
     connections: LruCache<SocketId, Followed>,
     /// The connections of each process, by [`Followed::pid`].
     sockets: HashMap<Pid, BTreeSet<SocketId>>,
+    /// Processes that ended a short time ago, and when.
+    ended: VecDeque<(Time, Pid)>,
     /// Bytes held by all connections.
     held: usize,
     /// Kept between steps so that it is allocated once.
@@ -133,6 +138,7 @@ impl Engine {
             order: Order::default(),
             connections: LruCache::new(SOCKET_LIMIT),
             sockets: HashMap::new(),
+            ended: VecDeque::new(),
             held: 0,
             signals: Signals::new(),
             traces: Traces {
@@ -161,6 +167,7 @@ impl Engine {
         while let Some(event) = self.order.drain() {
             self.act(event, output);
         }
+        self.bury(Time::MAX, output);
         self.traces.losses.add(Loss::Incomplete, self.traces.tracker.open() as u64);
     }
 
@@ -179,19 +186,23 @@ impl Engine {
     fn act(&mut self, event: Event, output: &mut Output) {
         if let Some(time) = event.time() {
             self.traces.tracker.tasks().advance(time);
+            self.bury(time.saturating_sub(GRACE), output);
         }
         match event {
             Event::Start { wall_offset, seed, version: _ } => {
                 self.begin(seed_bytes(&seed), wall_offset, output);
             }
             Event::Process(process) => {
+                if self.ended.iter().any(|&(_, pid)| pid == process.pid) {
+                    self.bury(Time::MAX, output); // its number is used again
+                }
                 if self.traces.processes.len() < PROCESS_LIMIT || self.traces.processes.contains_key(&process.pid) {
                     self.traces.processes.insert(process.pid, process);
                 } else {
                     self.traces.losses.count(Loss::Evicted);
                 }
             }
-            Event::Exit { pid, time } => self.exit(pid, time, output),
+            Event::Exit { pid, time } => self.exit(pid, time),
             Event::Socket(socket) => self.socket(socket, output),
             Event::Data(data) => self.data(&data, output),
             Event::End { socket, task, time, end } => self.end(socket, task, time, end, output),
@@ -214,6 +225,7 @@ impl Engine {
             self.traces.drop_open(socket, followed);
         }
         self.sockets.clear();
+        self.ended.clear();
         self.held = 0;
         self.traces.tracker = Tracker::new(seed, wall_offset, self.traces.tracker.weakest());
     }
@@ -304,13 +316,24 @@ impl Engine {
         }
     }
 
-    fn exit(&mut self, pid: Pid, time: Time, output: &mut Output) {
-        let task = Task { pid, tid: pid, turn: 0 };
-        for socket in self.sockets.remove(&pid).unwrap_or_default() {
-            self.end(socket, task, time, End::Closed, output);
-        }
+    /// A process ended. Its sockets may live on in another one, which will soon show it: they are closed after [`GRACE`].
+    fn exit(&mut self, pid: Pid, time: Time) {
         self.traces.tracker.tasks().exited(pid);
-        self.traces.processes.remove(&pid);
+        self.ended.push_back((time, pid));
+    }
+
+    /// Closes what processes that ended by `until` have left and nobody has taken over.
+    fn bury(&mut self, until: Time, output: &mut Output) {
+        while let Some(&(time, pid)) = self.ended.front()
+            && time <= until
+        {
+            self.ended.pop_front();
+            let task = Task { pid, tid: pid, turn: 0 };
+            for socket in self.sockets.remove(&pid).unwrap_or_default() {
+                self.end(socket, task, time, End::Closed, output);
+            }
+            self.traces.processes.remove(&pid);
+        }
     }
 
     /// A socket's number is used again.

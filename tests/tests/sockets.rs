@@ -243,7 +243,8 @@ fn a_server_that_resets_the_connection() -> Result<()> {
 fn too_many_buffers_in_one_call() -> Result<()> {
     let mut outcome = traced("too_many_buffers", &FAMILIES)?;
     let each = FAMILIES.len() as u64;
-    let expected = ["budget", "gap", "unmatched"].map(|cause| (cause.to_owned(), each));
+    // Counted by the kernel side for the call, and by the parser for the head.
+    let expected = [("budget", 2 * each), ("unmatched", each)].map(|(cause, count)| (cause.to_owned(), count));
     assert_eq!(outcome.losses, expected.into());
     outcome.losses.clear();
     let alone = outcome.spans.extract_if(.., |span| span.target() == "/too-many-buffers");

@@ -113,7 +113,9 @@ impl Connection {
         let turned = self.last != Some(direction);
         self.last = Some(direction);
         let (missing, seen) = self.flow(direction).advance(data.position, data.length);
-        self.miss(direction, u64::from(missing), data.time, signals);
+        if self.miss(direction, u64::from(missing), data.time, signals) {
+            signals.push(Signal::Lost(Loss::Gap));
+        }
         let (head, middle, tail) = unseen(data, seen);
         self.bytes(direction, Piece { bytes: head, time: data.time, turned: turned && missing == 0 }, options, signals);
         self.miss(direction, middle, data.time, signals);
@@ -178,25 +180,29 @@ impl Connection {
         self.settle(signals);
     }
 
-    fn miss(&mut self, direction: Direction, missing: u64, time: Time, signals: &mut Signals) {
+    /// Bytes are missing: whether some of them were needed. Those that were left out on purpose are no loss by themselves: what
+    /// a parser cannot do without them it says.
+    fn miss(&mut self, direction: Direction, missing: u64, time: Time, signals: &mut Signals) -> bool {
         if missing == 0 {
-            return;
+            return false;
         }
         let [read, write] = &mut self.flows;
         let flow = match direction {
             Direction::Read => read,
             Direction::Write => write,
         };
-        match &mut self.stage {
+        let needed = match &mut self.stage {
             Stage::Parsing { protocol, local, .. } => {
-                if flow.miss(protocol.as_mut(), sender(*local, direction), missing, time, signals) {
-                    signals.push(Signal::Lost(Loss::Gap));
-                }
+                flow.miss(protocol.as_mut(), sender(*local, direction), missing, time, signals)
             }
-            Stage::Sniffing { .. } => flow.drop_held(),
-            Stage::Over => {}
-        }
+            Stage::Sniffing { .. } => {
+                flow.drop_held();
+                false
+            }
+            Stage::Over => false,
+        };
         self.settle(signals);
+        needed
     }
 
     /// Tries to recognise the protocol by the bytes held of a direction.

@@ -272,10 +272,15 @@ impl Protocol for Http1 {
         match self.side(from).state {
             // Where nothing is looked at, nothing is missed.
             State::Close | State::Done => return,
-            State::Head => match from {
-                Role::Client => self.open_partial(signals),
-                Role::Server => self.answer_partial(),
-            },
+            State::Head => {
+                if !self.side(from).partial.bytes.is_empty() {
+                    signals.push(Signal::Lost(Loss::Budget)); // a part of a head, with who knows which fields
+                }
+                match from {
+                    Role::Client => self.open_partial(signals),
+                    Role::Server => self.answer_partial(),
+                }
+            }
             _ => {}
         }
         self.lose(from, time, signals);

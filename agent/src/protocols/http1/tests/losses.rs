@@ -199,7 +199,8 @@ fn a_head_whose_end_was_not_captured_is_known_as_far_as_it_was() {
     driver.call(Server, 2, b"HTTP/1.1 404 Not Found\r\nContent-", 5000, b"\r\n\r\nbody");
     driver.send(Client, 3, GET);
     driver.send(Server, 4, OK);
-    assert_eq!(brief(&driver.signals), ["+0", "lost incomplete", "-0 404 !404", "+1", ".1", "-1 200"]);
+    let expected = ["lost budget", "+0", "lost budget", "lost incomplete", "-0 404 !404", "+1", ".1", "-1 200"];
+    assert_eq!(brief(&driver.signals), expected);
     let told = attributes(closed(&driver.signals)[0]);
     assert_eq!((told["url.full"].as_str(), closed(&driver.signals)[0].end), ("http://a/cut", 2));
 }
