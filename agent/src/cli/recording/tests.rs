@@ -91,7 +91,8 @@ fn what_is_written_is_read_again() {
 fn a_replayed_recording_gives_the_same_bytes() {
     let events = read(example()).unwrap();
     let spans = replay(&events);
-    let lines: Vec<u8> = events.iter().flat_map(|event| [serde_json::to_vec(event).unwrap(), vec![b'\n']].concat()).collect();
+    let lines: Vec<u8> =
+        events.iter().flat_map(|event| [serde_json::to_vec(event).unwrap(), vec![b'\n']].concat()).collect();
     let again = replay(&read(lines).unwrap());
     assert_eq!(spans, again);
     let json = |spans: &[Span]| {
@@ -156,7 +157,14 @@ fn a_line_that_was_cut_off_is_left_out() {
 fn what_is_no_recording_is_refused_in_words() {
     let start = example().lines().next().unwrap();
     let error = |text: String| read(text).unwrap_err().to_string();
-    for text in ["", "\n\n", "hello", "{\"event\":\"tick\",\"time\":1}\n", "\n{\"event\":\"tick\",\"time\":1}\n", "\u{d4}\u{c3}"] {
+    for text in [
+        "",
+        "\n\n",
+        "hello",
+        "{\"event\":\"tick\",\"time\":1}\n",
+        "\n{\"event\":\"tick\",\"time\":1}\n",
+        "\u{d4}\u{c3}",
+    ] {
         assert!(error(text.to_owned()).contains("its first line must be the start event"), "{text}");
     }
     let later = error(start.replace("\"version\":1", "\"version\":2"));
