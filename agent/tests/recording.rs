@@ -1,5 +1,12 @@
 //! docs/recording.md: its example is a recording, and gives what the page says.
-#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::{io::Write as _, process::Command};
 

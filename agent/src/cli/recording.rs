@@ -74,6 +74,8 @@ pub(super) struct Reader {
     input: Box<dyn BufRead>,
     line: u64,
     buffer: Vec<u8>,
+    /// The start event was read.
+    started: bool,
 }
 
 impl Reader {
@@ -87,10 +89,15 @@ impl Reader {
                 File::open(path).map_err(|source| RecordingError::File { path: name.clone(), what: "read", source })?;
             Box::new(BufReader::new(file))
         };
-        Ok(Self { path: name, input, line: 0, buffer: Vec::new() })
+        Ok(Self::new(name, input))
     }
 
-    /// The next event; `None` at the end. The first is always [`Event::Start`].
+    fn new(path: String, input: Box<dyn BufRead>) -> Self {
+        Self { path, input, line: 0, buffer: Vec::new(), started: false }
+    }
+
+    /// The next event; `None` at the end. The first is always [`Event::Start`]. A last line that was cut off, because
+    /// whoever wrote it was killed, is left out.
     pub(super) fn next(&mut self) -> Result<Option<Event>, RecordingError> {
         loop {
             self.buffer.clear();
@@ -105,23 +112,35 @@ impl Reader {
                 return Err(RecordingError::TooLong { path: self.path.clone(), line: self.line });
             }
             if read == 0 {
-                let empty = self.line == 1;
-                return if empty { Err(RecordingError::NoStart { path: self.path.clone() }) } else { Ok(None) };
+                let path = self.path.clone();
+                return if self.started { Ok(None) } else { Err(RecordingError::NoStart { path }) };
             }
             if !self.buffer.trim_ascii().is_empty() {
                 break;
             }
         }
         let event: Result<Event, _> = serde_json::from_slice(&self.buffer);
+        let path = || self.path.clone();
         match event {
             Ok(Event::Start { version, .. }) if version != RECORDING_VERSION => {
-                Err(RecordingError::Version { path: self.path.clone(), version })
+                Err(RecordingError::Version { path: path(), version })
             }
-            Ok(event) if self.line > 1 || matches!(event, Event::Start { .. }) => Ok(Some(event)),
-            Err(source) if self.line > 1 => {
-                Err(RecordingError::Line { path: self.path.clone(), line: self.line, source })
+            Ok(event) if self.started || matches!(event, Event::Start { .. }) => {
+                self.started = true;
+                Ok(Some(event))
             }
-            _ => Err(RecordingError::NoStart { path: self.path.clone() }),
+            Err(source) if self.started => {
+                let cut_off = source.is_eof() && self.buffer.last() != Some(&b'\n');
+                if !cut_off {
+                    return Err(RecordingError::Line { path: path(), line: self.line, source });
+                }
+                tracing::warn!(path = self.path, line = self.line, "the last event is incomplete and left out");
+                Ok(None)
+            }
+            _ => Err(RecordingError::NoStart { path: path() }),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

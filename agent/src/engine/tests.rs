@@ -9,15 +9,12 @@ mod event_loops;
 mod headers;
 mod simulation;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
 use super::*;
-use crate::{
-    event::Address,
-    traces::span::{Evidence, Kind, Span},
-};
+use crate::{event::Address, processes::Process, traces::span::Kind};
 
 /// A thread: process id and thread id.
 type Thread = (Pid, u32);

@@ -120,3 +120,6 @@ fn key(socket: &Socket) -> Key {
     let global = matches!(low, Address::Inet(ip, _) if !ip.is_loopback());
     Key { netns: if global { 0 } else { socket.netns }, low: plain(low), high: plain(high) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,9 @@ use crate::{
 /// Threads remembered; the least recently active is forgotten and works for nobody then.
 const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
+/// Processes remembered; what the least recently active has shown is forgotten.
+const PROCESS_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
 /// How long what was seen of a process counts against its evidence, ns: that a request could act, that requests make several
 /// calls at once, that threads take up each other's work. Longer than a pool lets anybody wait. What lost events have
 /// left behind counts no longer than this either.
@@ -102,14 +105,19 @@ struct Process {
 pub struct Tasks {
     threads: LruCache<(Pid, u32), Thread>,
     requests: HashMap<NodeId, Request>,
-    processes: HashMap<Pid, Process>,
+    processes: LruCache<Pid, Process>,
     /// The time of the event that is acted on.
     now: Time,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { threads: LruCache::new(THREAD_LIMIT), requests: HashMap::new(), processes: HashMap::new(), now: 0 }
+        Self {
+            threads: LruCache::new(THREAD_LIMIT),
+            requests: HashMap::new(),
+            processes: LruCache::new(PROCESS_LIMIT),
+            now: 0,
+        }
     }
 }
 
@@ -127,7 +135,7 @@ impl Tasks {
             request,
             Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0, since },
         );
-        self.processes.entry(task.pid).or_default().open.insert((since, request));
+        self.processes.get_or_insert_mut(task.pid, Process::default).open.insert((since, request));
         let thread = self.thread_reads(task);
         thread.event_loop |= still_open;
         thread.work = alone.then_some(Work { request, began: Began::Request });
@@ -177,11 +185,10 @@ impl Tasks {
     pub fn call_made(&mut self, request: NodeId) {
         self.change(request, |request| request.calls += 1);
         if let Some(&Request { pid, calls, received, answering, .. }) = self.requests.get(&request)
+            && (calls > 1 || !received || answering)
             && let Some(process) = self.processes.get_mut(&pid)
         {
-            if calls > 1 || !received || answering {
-                process.overlapped = Some(self.now);
-            }
+            process.overlapped = Some(self.now);
         }
     }
 
@@ -238,7 +245,7 @@ impl Tasks {
 
     /// A process ended: its threads are gone.
     pub fn exited(&mut self, pid: Pid) {
-        if self.processes.remove(&pid).is_some() {
+        if self.processes.pop(&pid).is_some() {
             self.requests.retain(|_, request| request.pid != pid);
         }
     }

@@ -1,0 +1,273 @@
+//! A connection's signals become spans: what is read and written says who works for whom, what a parser says opens and closes
+//! exchanges.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::Output;
+use crate::{
+    event::{Address, Data, Direction, Pid, SocketId, Task},
+    processes::{Process, Runtime},
+    protocols::{ExchangeId, Options, Role, Signal, Signals},
+    streams::{Connection, Loss, Losses},
+    traces::tracker::{NodeId, Request, Tracker},
+};
+
+/// What turns a connection's signals into spans: everything but the connections themselves.
+pub(super) struct Traces {
+    pub(super) options: Options,
+    pub(super) processes: HashMap<Pid, Arc<Process>>,
+    pub(super) tracker: Tracker,
+    pub(super) losses: Losses,
+    /// By process and server.
+    pub(super) idle: HashMap<(Pid, Address), Idle>,
+}
+
+/// Connections of a process to one server that carry nothing now. While there are any, no call waits for one; but a pool may
+/// learn only at the end of a turn what was freed in it.
+#[derive(Debug, Default)]
+pub(super) struct Idle {
+    all: u32,
+    /// The latest turn in which one was freed.
+    turn: Option<Task>,
+    /// How many of them were.
+    fresh: u32,
+}
+
+/// A connection and its open exchanges.
+pub(super) struct Followed {
+    pub(super) connection: Connection,
+    /// In the order of their requests.
+    pub(super) open: BTreeMap<ExchangeId, NodeId>,
+    /// The process that used it last: its exchanges belong to it, and it ends with it.
+    pub(super) pid: Pid,
+    /// Who waits for it without an exchange being open.
+    pub(super) waiting: Waiting,
+    /// Who made the last call on it that is over.
+    pub(super) last_caller: Option<Task>,
+    /// Who read something on it last.
+    pub(super) last_reader: Option<Task>,
+    /// The process that it is counted for as idle.
+    pub(super) idle_of: Option<Pid>,
+}
+
+/// Who waits for something on a client's connection that is no exchange: that it is set up, or that a message which makes no
+/// span is answered (a statement is prepared). Whoever it is goes on with its work when the answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// Nobody.
+    Nobody,
+    /// A request's task connected, and nothing was received yet. A first exchange now is that request's.
+    Connecting(NodeId, Task),
+    /// The same, and the peer has said something (greeting, authentication), but the connection is not ready.
+    Greeting(NodeId, Task),
+    /// A task wrote a message that makes no span, for a request if it is known.
+    Asked(Option<NodeId>, Task),
+    /// The same, and (a part of) the answer was read.
+    Answered(Option<NodeId>, Task),
+}
+
+impl Waiting {
+    /// The request that cannot go on before this is over.
+    fn request(self) -> Option<NodeId> {
+        match self {
+            Waiting::Connecting(request, _) | Waiting::Greeting(request, _) => Some(request),
+            Waiting::Asked(request, _) => request,
+            Waiting::Nobody | Waiting::Answered(..) => None,
+        }
+    }
+}
+
+impl Traces {
+    /// What a thread is about to read or write says for whom it works, before the bytes are understood.
+    pub(super) fn moved(&mut self, followed: &mut Followed, data: &Data) {
+        let task = data.task;
+        let oldest = followed.open.first_key_value().map(|(_, &node)| node);
+        let newest = followed.open.last_key_value().map(|(_, &node)| node);
+        let tasks = self.tracker.tasks();
+        match (followed.connection.local_role(), data.direction) {
+            (Some(Role::Server), Direction::Write) => {
+                if let Some(request) = oldest {
+                    tasks.answering(task, request);
+                }
+            }
+            (Some(Role::Server), Direction::Read) => {
+                if let Some(request) = newest {
+                    tasks.request_continued(task, request);
+                }
+            }
+            (role, Direction::Read) => match (followed.waiting, oldest) {
+                (Waiting::Connecting(request, caller) | Waiting::Greeting(request, caller), _) => {
+                    followed.waiting = Waiting::Greeting(request, caller);
+                    tasks.response_read(task, caller, Some(request));
+                }
+                (_, Some(call)) => {
+                    if let Some((caller, owner)) = self.tracker.caller(call) {
+                        self.tracker.tasks().response_read(task, caller, owner);
+                    }
+                }
+                (Waiting::Asked(request, caller) | Waiting::Answered(request, caller), None) => {
+                    self.served(followed);
+                    followed.waiting = Waiting::Answered(request, caller);
+                    self.tracker.tasks().response_read(task, caller, request);
+                }
+                // What follows an answer (a ReadyForQuery of its own) changes nothing for a thread that waited for it.
+                (Waiting::Nobody, None) if role.is_some() => match followed.last_caller {
+                    Some(caller) if caller == task => {}
+                    _ => tasks.unknown_read(task),
+                },
+                (Waiting::Nobody, None) => {}
+            },
+            (_, Direction::Write) => {}
+        }
+        if data.direction == Direction::Read {
+            followed.last_reader = Some(task);
+        }
+    }
+
+    /// A client has written something that opened no exchange, with none under way.
+    pub(super) fn asked(&mut self, followed: &mut Followed, data: &Data) {
+        let quiet = matches!(followed.waiting, Waiting::Nobody | Waiting::Answered(..)) && followed.open.is_empty();
+        if data.direction == Direction::Write && quiet && followed.connection.local_role() == Some(Role::Client) {
+            let request = match self.runtime(data.task.pid) {
+                Runtime::Threads => {
+                    let freed = self.is_freed(followed, data.task);
+                    self.tracker.tasks().working_for(data.task, freed)
+                }
+                Runtime::Go => None,
+            };
+            if let Some(request) = request {
+                self.tracker.tasks().call_made(request);
+            }
+            followed.waiting = Waiting::Asked(request, data.task);
+        }
+    }
+
+    /// Acts on what a parser said.
+    pub(super) fn apply(&mut self, followed: &mut Followed, task: Task, signals: &mut Signals, output: &mut Output) {
+        let opened = signals.iter().filter(|signal| matches!(signal, Signal::Opened { .. })).count();
+        for signal in signals.drain(..) {
+            match signal {
+                Signal::Opened { exchange, start, position, context } => {
+                    let Some(role) = followed.connection.local_role() else { continue };
+                    let opener = match followed.waiting {
+                        // Nothing was read on it since it was connected: it was connected for this.
+                        Waiting::Connecting(request, _) => Some(request),
+                        _ => None,
+                    };
+                    // Before the exchange counts: both at once would look like two calls.
+                    self.served(followed);
+                    let request = Request {
+                        socket: &followed.connection.socket,
+                        role,
+                        task,
+                        start,
+                        position,
+                        context,
+                        alone: opened == 1,
+                        freed: self.is_freed(followed, task),
+                        opener,
+                    };
+                    let node = self.tracker.opened(request, self.runtime(task.pid));
+                    followed.open.insert(exchange, node);
+                }
+                Signal::Requested(exchange) => {
+                    if let Some(&node) = followed.open.get(&exchange) {
+                        self.tracker.tasks().request_received(node);
+                    }
+                }
+                Signal::Closed(exchange, done) => {
+                    let Some(node) = followed.open.remove(&exchange) else { continue };
+                    followed.last_caller = self.tracker.caller(node).map(|(caller, _)| caller);
+                    let process = self.process(task.pid);
+                    output.spans.extend(self.tracker.closed(node, *done, &process));
+                }
+                Signal::Dropped(exchange) => {
+                    if let Some(node) = followed.open.remove(&exchange) {
+                        self.tracker.dropped(node);
+                    }
+                }
+                Signal::Ready => self.served(followed),
+                Signal::Lost(loss) | Signal::Abandon(loss) => self.losses.count(loss),
+                Signal::Switched => {}
+            }
+        }
+    }
+
+    /// Whether a call may have waited for this connection, which was in use until something was read in this turn.
+    fn is_freed(&self, followed: &Followed, task: Task) -> bool {
+        if followed.last_reader != Some(task) {
+            return false;
+        }
+        let key = (task.pid, server(followed));
+        let fresh = |idle: &Idle| if idle.turn == Some(task) { idle.fresh } else { 0 };
+        self.idle.get(&key).is_none_or(|idle| idle.all <= fresh(idle))
+    }
+
+    /// Counts the connection as idle, or no longer.
+    pub(super) fn count_idle(&mut self, followed: &mut Followed) {
+        let idle = followed.connection.local_role() == Some(Role::Client)
+            && followed.open.is_empty()
+            && matches!(followed.waiting, Waiting::Nobody);
+        let idle_of = idle.then_some(followed.pid);
+        if idle_of == followed.idle_of {
+            return;
+        }
+        if let Some(pid) = std::mem::replace(&mut followed.idle_of, idle_of) {
+            let key = (pid, server(followed));
+            if let Some(idle) = self.idle.get_mut(&key) {
+                idle.all -= 1;
+                idle.fresh -= u32::from(idle.turn == followed.last_reader && idle.fresh > 0);
+                if idle.all == 0 {
+                    self.idle.remove(&key);
+                }
+            }
+        }
+        if let Some(pid) = idle_of {
+            let idle = self.idle.entry((pid, server(followed))).or_default();
+            if idle.turn != followed.last_reader {
+                *idle = Idle { turn: followed.last_reader, fresh: 0, ..*idle };
+            }
+            idle.all += 1;
+            idle.fresh += 1;
+        }
+    }
+
+    /// Nobody waits any more.
+    fn served(&mut self, followed: &mut Followed) {
+        if let Some(request) = std::mem::replace(&mut followed.waiting, Waiting::Nobody).request() {
+            self.tracker.tasks().call_done(request);
+        }
+    }
+
+    /// Forgets a connection's open exchanges; they were never completed.
+    pub(super) fn drop_open(&mut self, socket: SocketId, mut followed: Followed) {
+        self.served(&mut followed);
+        self.losses.add(Loss::Incomplete, followed.open.len() as u64);
+        for node in std::mem::take(&mut followed.open).into_values() {
+            self.tracker.dropped(node);
+        }
+        followed.connection.give_up();
+        self.count_idle(&mut followed);
+        self.tracker.ends().closed(socket);
+    }
+
+    pub(super) fn runtime(&self, pid: Pid) -> Runtime {
+        self.processes.get(&pid).map_or(Runtime::default(), |process| process.runtime)
+    }
+
+    /// Who the process is; a stranger (its event was lost, or a recording leaves it out) has only its number.
+    fn process(&self, pid: Pid) -> Arc<Process> {
+        self.processes.get(&pid).map_or_else(|| Arc::new(Process::unknown(pid, None)), Arc::clone)
+    }
+}
+
+/// What a pool's connections have in common. On a Unix socket each has its own number, and the server's path.
+fn server(followed: &Followed) -> Address {
+    match &followed.connection.socket.peer {
+        Address::Unix(_, path @ Some(_)) => Address::Unix(0, path.clone()),
+        peer => peer.clone(),
+    }
+}
