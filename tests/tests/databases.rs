@@ -201,7 +201,7 @@ fn mariadb_by_pymysql() -> Result<()> {
         let expected = [
             ("SET NAMES utf8mb4", ""),
             ("SELECT * FROM missing", "1146"),
-            ("SELEKT 1", "1064"),
+            ("SELECT FROM", "1064"),
             ("CREATE TEMPORARY TABLE items (id int PRIMARY KEY, text text)", ""),
             (load.as_str(), ""),
             ("SELECT count(*) FROM items", ""),

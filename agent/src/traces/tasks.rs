@@ -29,10 +29,13 @@ const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 /// Processes remembered; what the least recently active has shown is forgotten.
 const PROCESS_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
-/// How long what was seen of a process counts against its evidence, ns: that a request could act, that requests make several
-/// calls at once, that threads take up each other's work. Longer than a pool lets anybody wait. What lost events have
-/// left behind counts no longer than this either.
-const MEMORY: Time = 60_000_000_000;
+/// How long an open request that shows no sign of life counts against evidence, ns. Longer than a pool lets anybody wait; what
+/// lost events have left behind counts no longer than this either.
+const PATIENCE: Time = 60_000_000_000;
+
+/// How long what requests of a process have shown counts against its evidence, ns: that they make several calls at once, that
+/// handlers are put off, that threads take up each other's work. Rare requests come back within it.
+const LESSON: Time = 600_000_000_000;
 
 /// How the current work of a thread began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,8 +226,9 @@ impl Tasks {
             process.deferred = Some(self.now);
         }
         let work = thread.work?;
-        let oldest = self.now.saturating_sub(MEMORY);
-        let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= oldest);
+        let oldest = self.now.saturating_sub(PATIENCE);
+        let lesson = self.now.saturating_sub(LESSON);
+        let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= lesson);
         let request = self.requests.get(&work.request).filter(|request| request.pid == task.pid)?;
         if thread.event_loop || recent(process.handed_off) || work.began != Began::Request {
             let itself = (request.since, work.request);

@@ -29,11 +29,9 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     // SAFETY: one word of a map value.
     let parent = unsafe { PROCESSES.get(pid) };
     let selected = parent == Some(&selection::SELECTED) || parent == Some(&selection::PARENT);
-    if selected {
-        if PROCESSES.insert(new, selection::SELECTED, BPF_NOEXIST as u64).is_err() {
-            count(Counter::MapFull);
-            warn!(&context, "process {} is not observed: the table of processes is full", new);
-        }
+    if selected && PROCESSES.insert(new, selection::SELECTED, BPF_NOEXIST as u64).is_err() {
+        count(Counter::MapFull);
+        warn!(&context, "process {} is not observed: the table of processes is full", new);
     }
     // Told as well where everything is observed: a child that soon ends is known by its parent.
     if selected || thread::is_observed(pid) {

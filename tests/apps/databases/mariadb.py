@@ -25,7 +25,7 @@ def fails(cursor, statement, number):
 def statements():
     with connect(client_flag=CLIENT.MULTI_STATEMENTS, local_infile=True) as connection, connection.cursor() as cursor:
         fails(cursor, "SELECT * FROM missing", 1146)
-        fails(cursor, "SELEKT 1", 1064)
+        fails(cursor, "SELECT FROM", 1064)
         cursor.execute("CREATE TEMPORARY TABLE items (id int PRIMARY KEY, text text)")
         with open(os.environ["ITEMS"], "w") as file:
             file.writelines(f"{number}\t{'loaded' * 10}\n" for number in range(2000))
