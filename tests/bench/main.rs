@@ -12,7 +12,12 @@ mod report;
 mod states;
 mod statistics;
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use cases::Case;
@@ -72,11 +77,20 @@ fn bench(options: &Options) -> Result<()> {
         }
         all.push(Measurements { case, rounds });
     }
-    let text = report::write(&machine, options.seconds, &all, &engine::read()?)?;
+    let mut text = report::write(&machine, options.seconds, &all, &engine::read()?)?;
+    text.push_str(&by_hand(&options.output));
     if let Some(folder) = options.output.parent() {
         fs::create_dir_all(folder)?;
     }
     fs::write(&options.output, &text).with_context(|| options.output.display().to_string())?;
     print!("{text}");
     Ok(())
+}
+
+/// What somebody has written about an earlier run, which the report keeps: from this line on.
+const BY_HAND: &str = "## What the numbers mean";
+
+fn by_hand(report: &Path) -> String {
+    let old = fs::read_to_string(report).unwrap_or_default();
+    old.find(BY_HAND).map(|at| format!("\n{}", &old[at..])).unwrap_or_default()
 }
