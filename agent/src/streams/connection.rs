@@ -112,7 +112,7 @@ impl Connection {
         let direction = data.direction;
         let turned = self.last != Some(direction);
         self.last = Some(direction);
-        let (missing, seen) = self.flow(direction).advance(data.position, data.length);
+        let (missing, seen) = flow(&mut self.flows, direction).advance(data.position, data.length);
         if self.miss(direction, u64::from(missing), data.time, signals) {
             signals.push(Signal::Lost(Loss::Gap));
         }
@@ -150,23 +150,11 @@ impl Connection {
         }
     }
 
-    fn flow(&mut self, direction: Direction) -> &mut Flow {
-        let [read, write] = &mut self.flows;
-        match direction {
-            Direction::Read => read,
-            Direction::Write => write,
-        }
-    }
-
     fn bytes(&mut self, direction: Direction, piece: Piece<'_>, options: &Options, signals: &mut Signals) {
         if piece.bytes.is_empty() {
             return;
         }
-        let [read, write] = &mut self.flows;
-        let flow = match direction {
-            Direction::Read => read,
-            Direction::Write => write,
-        };
+        let flow = flow(&mut self.flows, direction);
         match &mut self.stage {
             Stage::Parsing { protocol, local, .. } => {
                 flow.offer(protocol.as_mut(), sender(*local, direction), piece, signals);
@@ -186,11 +174,7 @@ impl Connection {
         if missing == 0 {
             return false;
         }
-        let [read, write] = &mut self.flows;
-        let flow = match direction {
-            Direction::Read => read,
-            Direction::Write => write,
-        };
+        let flow = flow(&mut self.flows, direction);
         let needed = match &mut self.stage {
             Stage::Parsing { protocol, local, .. } => {
                 flow.miss(protocol.as_mut(), sender(*local, direction), missing, time, signals)
@@ -209,7 +193,7 @@ impl Connection {
     fn sniff(&mut self, direction: Direction, time: Time, options: &Options, signals: &mut Signals) {
         let from_start = self.socket.origin != Origin::Unknown;
         let hint = Hint { port: self.service_port(), from_start };
-        let (held, turned) = self.flow(direction).beginning();
+        let (held, turned) = flow(&mut self.flows, direction).beginning();
         let mut too_short = false;
         let mut found: Option<(&Registration, Role)> = None;
         if turned {
@@ -231,7 +215,7 @@ impl Connection {
         }
         let Some((registration, from)) = found else {
             if !too_short {
-                self.flow(direction).drop_held();
+                flow(&mut self.flows, direction).drop_held();
                 self.refuse(from_start, turned, signals);
             }
             return;
@@ -309,6 +293,14 @@ fn other(role: Role) -> Role {
     match role {
         Role::Client => Role::Server,
         Role::Server => Role::Client,
+    }
+}
+
+fn flow(flows: &mut [Flow; 2], direction: Direction) -> &mut Flow {
+    let [read, write] = flows;
+    match direction {
+        Direction::Read => read,
+        Direction::Write => write,
     }
 }
 
