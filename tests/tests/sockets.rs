@@ -117,7 +117,7 @@ fn every_call_that_writes() -> Result<()> {
 fn a_head_split_at_each_of_its_bytes() -> Result<()> {
     let cuts = 1.."GET /vector?cut=00 HTTP/1.1\r\nHost: a\r\n\r\n".len();
     let vectors = cuts.clone().map(|cut| format!("/vector?cut={cut:02}"));
-    let targets: Vec<String> = vectors.chain(cuts.map(|cut| format!("/calls?cut={cut:02}"))).collect();
+    let targets: Vec<String> = vectors.chain(cuts.map(|cut| format!("/called?cut={cut:02}"))).collect();
     assert_pairs(&traced("split_anywhere", &["ipv4", "unix"])?, &["ipv4", "unix"], &targets, "200");
     Ok(())
 }
