@@ -68,6 +68,7 @@ pub(crate) const SERVERS: &[Package] = &[
     // Debian's python3 comes without ensurepip, which a virtual environment needs; other Pythons have it.
     Package { name: "python3-venv", instead: Some(Instead::PythonModule("ensurepip")) },
     unless_program("curl", "curl"),
+    unless_program("openssl", "openssl"),
     unless_program("wrk", "wrk"),
 ];
 
@@ -77,6 +78,7 @@ pub(crate) const EBPF: &[Package] = &[
     unless_file("cargo-web", "/usr/bin/cargo"),
     package("rust-web-src"),
     unless_file("libstd-rust-web-dev-bpf", "/usr/lib/rustlib/bpfel-unknown-none"),
+    unless_program("g++", "g++"), // bpf-linker has a little C++
     package("llvm-22-dev"),
     package("libpolly-22-dev"),
     package("zlib1g-dev"),
