@@ -9,6 +9,7 @@ pub mod nginx;
 pub mod otlp;
 pub mod ports;
 pub mod postgres;
+pub mod receiver;
 pub mod rotel;
 pub mod server;
 pub mod syspan;

@@ -5,13 +5,15 @@
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use anyhow::Result;
+use serde_json::Value;
 use syspan_tests::{
     apps::App,
-    http::Load,
+    http::{Client, Load},
     otlp::Span,
     postgres::Postgres,
+    receiver::{Receiver, whole_spans},
     rotel::{Endpoints, Received, Rotel},
-    syspan::Syspan,
+    syspan::{Syspan, losses},
     wait,
 };
 
@@ -52,6 +54,52 @@ fn by_grpc() -> Result<()> {
 #[test]
 fn by_http() -> Result<()> {
     received_equals_printed("http/protobuf", |endpoints| endpoints.http)
+}
+
+/// Every field of every span, as another decoder reads it from compressed requests of which one is a partial success.
+fn decoded_equals_printed(protocol: &str) -> Result<()> {
+    let (postgres, receiver) = (Postgres::start()?, Receiver::start(protocol)?);
+    let app = App::orders(&postgres.environment())?;
+    let endpoint = format!("http://127.0.0.1:{}", receiver.port());
+    let syspan = Syspan::start(
+        &["--output", "otlp-json"],
+        &[app.pid()],
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "256".to_owned()),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue%20green,authorization=Basic%20Zm9v".to_owned()),
+        ],
+    )?;
+    Load::connect(app.port(), 8)?.run(200, checkout)?;
+    assert_eq!(Client::connect(app.port())?.get("/status/503")?.status, 503);
+    let (printed, messages) = syspan.stop_unread()?;
+
+    let requests = receiver.requests()?;
+    assert!(requests.len() > 2, "601 spans in batches of 256");
+    for request in &requests {
+        assert!(request.gzip);
+        assert_eq!(request.headers.get("x-tenant").map(String::as_str), Some("blue green"));
+        assert_eq!(request.headers.get("authorization").map(String::as_str), Some("Basic Zm9v"));
+    }
+    let printed: Vec<Value> = printed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let printed = whole_spans(printed)?;
+    assert_eq!(printed.len(), 601);
+    assert_eq!(whole_spans(requests.into_iter().map(|request| request.message))?, printed);
+    assert_eq!(losses(&messages)?, [("rejected".to_owned(), 1)].into());
+    assert!(messages.contains("the collector says: one span too many"), "{messages}");
+    Ok(())
+}
+
+#[test]
+fn by_grpc_with_gzip_and_headers() -> Result<()> {
+    decoded_equals_printed("grpc")
+}
+
+#[test]
+fn by_http_with_gzip_and_headers() -> Result<()> {
+    decoded_equals_printed("http/protobuf")
 }
 
 #[test]
