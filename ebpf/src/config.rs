@@ -6,7 +6,7 @@ use syspan_abi::{Config, Offsets};
 #[unsafe(no_mangle)]
 pub static CONFIG: Config = Config {
     offsets: Offsets {
-        task_pid: 0,
+        task_signal: 0,
         task_tgid: 0,
         task_files: 0,
         files_fdt: 0,
@@ -37,7 +37,7 @@ pub static CONFIG: Config = Config {
         unix_addr: 0,
         unix_addr_len: 0,
         unix_addr_name: 0,
-        reserved: 0,
+        signal_live: 0,
     },
     all: 0,
     watch_exec: 0,

@@ -1,9 +1,9 @@
 //! Recordings: JSON Lines, one event a line (docs/recording.md).
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, BufRead, BufReader, BufWriter, Read, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
@@ -46,6 +46,8 @@ impl Writer {
             .truncate(true)
             .mode(0o600)
             .open(path)
+            // The mode above is for a new file only.
+            .and_then(|file| file.set_permissions(Permissions::from_mode(0o600)).map(|()| file))
             .map_err(|source| RecordingError::File { path: name.clone(), what: "written", source })?;
         Ok(Self { path: name, out: BufWriter::new(file) })
     }

@@ -14,7 +14,7 @@ use super::btf::{Btf, BtfError};
 pub fn read(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
     let (file_refs, file_refs_last) = file_references(btf)?;
     Ok(Offsets {
-        task_pid: btf.offset("task_struct", "pid")?,
+        task_signal: btf.offset("task_struct", "signal")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_files: btf.offset("task_struct", "files")?,
         files_fdt: btf.offset("files_struct", "fdt")?,
@@ -47,7 +47,7 @@ pub fn read(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         unix_addr_len: btf.offset("unix_address", "len")?,
         // The sockaddr_un itself (a flexible array of one); its path begins 2 bytes later.
         unix_addr_name: btf.offset("unix_address", "name")?,
-        reserved: 0,
+        signal_live: btf.offset("signal_struct", "live")?,
     })
 }
 

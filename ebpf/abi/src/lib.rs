@@ -212,7 +212,7 @@ pub struct SocketState {
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(missing_docs, reason = "each is the kernel member it names")]
 pub struct Offsets {
-    pub task_pid: u32,
+    pub task_signal: u32,
     pub task_tgid: u32,
     pub task_files: u32,
     pub files_fdt: u32,
@@ -246,8 +246,8 @@ pub struct Offsets {
     pub unix_addr: u32,
     pub unix_addr_len: u32,
     pub unix_addr_name: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// `signal_struct.live`: how many threads of a process have not ended.
+    pub signal_live: u32,
 }
 
 /// The programs' settings: one global, written before loading.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::bpf_get_current_pid_tgid,
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
@@ -50,13 +50,16 @@ pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
     0
 }
 
-/// `sched_process_exit(task, …)`: called for every thread, in its own context.
+/// `sched_process_exit(task, …)`: called for every thread, in its own context, after it was taken off `signal->live`. The
+/// process ends with its last thread, which need not be the first one.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
     let both = bpf_get_current_pid_tgid();
     let (pid, tid) = ((both >> 32) as u32, both as u32);
     let _ = THREADS.remove(tid);
-    if pid != tid {
+    // SAFETY: plain helper.
+    let signal: u64 = kernel(unsafe { bpf_get_current_task() }, config!(offsets.task_signal));
+    if kernel::<u32>(signal, config!(offsets.signal_live)) != 0 {
         return 0;
     }
     if thread::is_observed(pid) {

@@ -10,8 +10,8 @@ use crate::{
     thread::{self, Call, op},
 };
 
-/// `MSG_PEEK`: the bytes stay and will be read again.
-const MSG_PEEK: u64 = 2;
+/// `MSG_PEEK`: the bytes stay and will be read again. `MSG_ERRQUEUE`: what is read is no part of the stream.
+const NOT_THE_STREAM: u64 = 0x2 | 0x2000;
 
 const ECONNRESET: i64 = -104;
 const EPIPE: i64 = -32;
@@ -124,17 +124,17 @@ transfer!(sys_enter_sendmsg, sys_exit_sendmsg, op::MESSAGE, |context| {
     enter(op::MESSAGE, argument(&context, 0), argument(&context, 1), 1)
 });
 transfer!(sys_enter_recvfrom, sys_exit_recvfrom, op::BUFFER | op::READ, |context| {
-    if argument(&context, 3) & MSG_PEEK == 0 {
+    if argument(&context, 3) & NOT_THE_STREAM == 0 {
         enter(op::BUFFER | op::READ, argument(&context, 0), argument(&context, 1), argument(&context, 2));
     }
 });
 transfer!(sys_enter_recvmsg, sys_exit_recvmsg, op::MESSAGE | op::READ, |context| {
-    if argument(&context, 2) & MSG_PEEK == 0 {
+    if argument(&context, 2) & NOT_THE_STREAM == 0 {
         enter(op::MESSAGE | op::READ, argument(&context, 0), argument(&context, 1), 1);
     }
 });
 transfer!(sys_enter_recvmmsg, sys_exit_recvmmsg, op::MESSAGES | op::READ, |context| {
-    if argument(&context, 3) & MSG_PEEK == 0 {
+    if argument(&context, 3) & NOT_THE_STREAM == 0 {
         enter(op::MESSAGES | op::READ, argument(&context, 0), argument(&context, 1), argument(&context, 2));
     }
 });
