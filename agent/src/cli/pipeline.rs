@@ -67,6 +67,9 @@ pub(super) fn run(
             engine.finish(&mut output);
         }
         let read = sink.take(std::mem::take(&mut output.spans), time)?;
+        if !last && !read {
+            engine.finish(&mut output);
+        }
         if last || !read {
             return Ok(());
         }

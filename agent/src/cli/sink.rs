@@ -61,26 +61,31 @@ impl Sink {
     /// Takes finished spans; `false` when nobody reads standard output any more and nothing else is asked for.
     pub(super) fn take(&mut self, spans: Vec<Span>, now: Time) -> io::Result<bool> {
         self.shown += spans.len() as u64;
-        let written = match &mut self.format {
-            Format::Tree(tree) => {
-                let for_export = self.exporter.is_some().then(|| spans.clone());
-                tree.push(spans, now);
-                if let (Some(exporter), Some(spans)) = (&self.exporter, for_export) {
-                    exporter.send(spans);
-                }
-                return still_read(tree.poll(now, &mut self.out).and_then(|()| self.out.flush()));
-            }
-            // Whoever follows the output sees a span when it is known.
-            Format::Text => export::text::write(&mut self.out, &spans).and_then(|()| self.out.flush()),
-            Format::OtlpJson => export::json::write(&mut self.out, &spans).and_then(|()| self.out.flush()),
-            Format::None => Ok(()),
-        };
         if let Some(exporter) = &self.exporter
             && !spans.is_empty()
         {
-            exporter.send(spans);
+            if matches!(self.format, Format::None) {
+                exporter.send(spans);
+                return Ok(true);
+            }
+            exporter.send(spans.clone());
         }
-        still_read(written)
+        // Whoever follows the output sees a span when it is known.
+        let written = match &mut self.format {
+            Format::Tree(tree) => {
+                tree.push(spans, now);
+                tree.poll(now, &mut self.out)
+            }
+            Format::Text => export::text::write(&mut self.out, &spans),
+            Format::OtlpJson => export::json::write(&mut self.out, &spans),
+            Format::None => return Ok(true),
+        };
+        let read = still_read(written.and_then(|()| self.out.flush()))?;
+        if !read && self.exporter.is_some() {
+            self.format = Format::None; // the collector still wants them
+            return Ok(true);
+        }
+        Ok(read)
     }
 
     /// Shows and sends what waits, then says what was lost.
