@@ -180,7 +180,6 @@ fn one<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved, sourc
         (*event).tail = tail;
         let size = size_of::<DataEvent>() as u32 + (head & (2 * MAX_HEAD as u32 - 1)) + (tail & 127);
         emit::send(scratch as *const u8, size);
-        count(Counter::Events);
     }
 }
 

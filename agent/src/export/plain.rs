@@ -1,6 +1,9 @@
 //! Text for a terminal: strings from outside made harmless, times and durations made readable.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{
+    borrow::Cow,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use unicode_width::UnicodeWidthChar;
 
@@ -88,26 +91,7 @@ pub fn duration(ns: u64) -> String {
 /// Unix time in ns as UTC, RFC 3339 with milliseconds: `2026-01-02T03:04:05.678Z`. The same everywhere it is run.
 #[must_use]
 pub fn utc(ns: u64) -> String {
-    let (seconds, millis) = (ns / 1_000_000_000, ns / 1_000_000 % 1_000);
-    let (days, time) = (seconds / 86_400, seconds % 86_400);
-    // Civil date from days since 1970-01-01, by eras of 400 years that begin on 1 March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let mut text = String::with_capacity(24);
-    let _ = write!(
-        text,
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
-        time / 3_600,
-        time / 60 % 60,
-        time % 60
-    );
-    text
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
 }
 
 #[cfg(test)]

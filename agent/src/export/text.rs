@@ -7,7 +7,10 @@ use std::io::{self, Write};
 use opentelemetry_semantic_conventions::attribute as key;
 
 use super::plain::{columns, duration, harmless, shorten, utc};
-use crate::traces::span::{Kind, Span, Status, Value};
+use crate::traces::{
+    span::{Kind, Span, Status, Value},
+    tracker::EVIDENCE,
+};
 
 /// Longest value of a fact, columns: a line is for looking at.
 const MAX_VALUE: usize = 160;
@@ -22,7 +25,7 @@ const FACTS: [(&str, &str); 9] = [
     (key::DB_SYSTEM_NAME, "db"),
     (key::DB_NAMESPACE, "database"),
     (key::DB_QUERY_TEXT, "query"),
-    ("syspan.parent.evidence", "evidence"),
+    (EVIDENCE, "evidence"),
 ];
 
 /// Writes one line for each span.

@@ -2,7 +2,11 @@
 //!
 //! Arguments are never exported, they may hold secrets; of the command only the program's own name is.
 
-use std::{collections::BTreeMap, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use uuid::Uuid;
 
@@ -300,19 +304,7 @@ fn architecture() -> &'static str {
 
 /// A time in ns since the Unix epoch as RFC 3339 in UTC, to the millisecond.
 fn rfc3339(time: u64) -> String {
-    let (seconds, milliseconds) = (time / 1_000_000_000, time / 1_000_000 % 1000);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    // Days to a date in the proleptic Gregorian calendar: years begin in March, so that the leap day is the last one, and
-    // 400 of them have 146 097 days.
-    let days = seconds / 86_400 + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(time)).to_string()
 }
 
 #[cfg(test)]

@@ -10,6 +10,6 @@ pub use loss::{Loss, Losses};
 
 /// Most bytes that are kept of one direction of one socket while a message in it is incomplete.
 ///
-/// Twice the kernel's largest capture of a message (`--head-limit`) and some, so that a head can follow the rest of
+/// Twice the kernel's largest capture of a message (`MAX_HEAD`), so that a head can follow the rest of
 /// another message.
 pub const BUFFER_LIMIT: usize = 64 * 1024;

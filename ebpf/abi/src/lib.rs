@@ -6,7 +6,7 @@
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
-/// Longest payload prefix of one event, bytes; also the mask + 1 that bounds copies for the verifier.
+/// Longest payload prefix of one event, bytes; a power of two, so that a mask can bound copies for the verifier.
 pub const MAX_HEAD: usize = 32 * 1024;
 
 /// How many of a call's first bytes are captured even when the budget is used up: many small messages one way (pipelining,
@@ -284,12 +284,10 @@ pub enum Counter {
     UserFault = 2,
     /// A call had more buffers or messages than are looked at.
     Budget = 3,
-    /// Data events written, for seen = exported + lost.
-    Events = 4,
 }
 
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 5;
+pub const COUNTERS: u32 = 4;
 
 const _: () = assert!(size_of::<Header>() == 32);
 const _: () = assert!(size_of::<DataEvent>() == 32 + 24);
