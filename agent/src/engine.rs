@@ -126,8 +126,10 @@ impl Engine {
             self.bury(time.saturating_sub(GRACE), output);
         }
         match event {
-            Event::Start { wall_offset, seed, version: _ } => {
+            Event::Start { wall_offset, seed, limits, version: _ } => {
                 self.begin(seed_bytes(&seed), wall_offset, output);
+                self.traces.options.head_limit = limits.head as usize;
+                self.traces.options.sql_limit = limits.sql as usize;
             }
             Event::Process(process) => {
                 if self.ended.iter().any(|&(_, pid)| pid == process.pid) {

@@ -25,7 +25,7 @@ pub(super) fn exec(capture: &CaptureArgs, show: &Show, command: &[OsString]) -> 
         .args(arguments)
         .spawn()
         .map_err(|error| format!("{} cannot be started: {error}", program.to_string_lossy()))?;
-    let mut engine = Engine::new(show.options(Some(capture)), show.evidence());
+    let mut engine = Engine::new(show.options(), show.evidence());
     let mut status = None;
     pipeline::run(&mut observer, &mut engine, &mut sink, &mut || {
         status = ended(&mut child);

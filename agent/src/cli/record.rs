@@ -25,7 +25,7 @@ pub(super) fn record(
     let stop = Stop::new(duration)?;
     let mut events = 0u64;
     let mut failed = None;
-    writer.write(&Observer::beginning()?)?;
+    writer.write(&observer.beginning()?)?;
     ready(&observer);
     loop {
         let last = stop.is_due();

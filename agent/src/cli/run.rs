@@ -25,7 +25,7 @@ pub(super) fn run(
     let mut observer = Observer::start(selectors, capture)?;
     let stop = Stop::new(duration)?;
     ready(&observer);
-    let mut engine = Engine::new(show.options(Some(capture)), show.evidence());
+    let mut engine = Engine::new(show.options(), show.evidence());
     pipeline::run(&mut observer, &mut engine, &mut sink, &mut || stop.is_due())?;
     runtime.block_on(sink.finish(engine.losses().clone()))?;
     Ok(ExitCode::SUCCESS)

@@ -34,6 +34,12 @@ losses! {
     UserFault = "user_fault",
     /// More buffers or messages in one system call than are looked at.
     Budget = "budget",
+    /// A packet capture lacks bytes that were sent.
+    PacketMissing = "packet_missing",
+    /// A packet capture has only the beginning of a packet.
+    PacketCut = "packet_cut",
+    /// A packet of a capture is a fragment, or its headers are broken or of an unknown kind.
+    PacketUnreadable = "packet_unreadable",
     /// Bytes of a followed socket are missing where they were needed.
     Gap = "gap",
     /// A socket was given up: no known protocol.

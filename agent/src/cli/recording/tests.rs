@@ -5,7 +5,7 @@ use std::{io::Cursor, sync::Arc};
 use super::*;
 use crate::{
     engine::{Engine, Output},
-    event::{Address, Data, Direction, End, Origin, Socket, Task},
+    event::{Address, Data, Direction, End, Limits, Origin, Socket, Task},
     export::json,
     processes::{Process, Runtime},
     protocols::Options,
@@ -47,7 +47,12 @@ fn every_event() -> Vec<Event> {
         Event::Data(Data { socket: 7, task, direction, time: 8, position: u32::MAX, length: 1 << 40, head, tail })
     };
     let mut events = vec![
-        Event::Start { version: RECORDING_VERSION, wall_offset: -9, seed: "ab".repeat(32) },
+        Event::Start {
+            version: RECORDING_VERSION,
+            wall_offset: -9,
+            seed: "ab".repeat(32),
+            limits: Limits { head: 300, sql: 400 },
+        },
         Event::Process(Arc::new(Process {
             pid: 1,
             started: 10,

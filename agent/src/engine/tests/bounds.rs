@@ -109,7 +109,8 @@ fn the_same_events_give_the_same_spans_and_other_seeds_other_ids() {
     assert!(one.spans.len() > 120);
     assert_eq!(one.spans, two.spans);
     assert_eq!(one.engine.losses(), two.engine.losses());
-    world.events[0] = Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "08".repeat(32) };
+    world.events[0] =
+        Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "08".repeat(32), limits: Limits::DEFAULT };
     let other = world.run();
     assert_eq!(other.spans.len(), one.spans.len());
     assert!(one.spans.iter().zip(&other.spans).all(|(one, other)| one.span_id != other.span_id));
