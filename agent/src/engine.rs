@@ -105,6 +105,8 @@ impl Engine {
             self.act(event, output);
         }
         self.bury(Time::MAX, output);
+        let unrecognised = self.connections.iter().filter(|(_, followed)| followed.connection.is_unrecognised());
+        self.traces.losses.add(Loss::UnknownProtocol, unrecognised.count() as u64);
         self.traces.losses.add(Loss::Incomplete, self.traces.tracker.open() as u64);
     }
 
