@@ -13,6 +13,8 @@ pub mod receiver;
 pub mod rotel;
 pub mod server;
 pub mod syspan;
+pub mod tcpdump;
+pub mod tshark;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
