@@ -41,8 +41,8 @@ impl Tcpdump {
             filter += &format!(" or tcp port {port}");
         }
         let mut command = Command::new("tcpdump");
-        // It stays root, which owns the folder, and writes each packet as it comes.
-        command.args(["-Z", "root", "--immediate-mode", "--packet-buffered", "--buffer-size=32768", "-w"]);
+        // It stays root, which owns the folder, and writes each packet when the kernel hands it over.
+        command.args(["-Z", "root", "--packet-buffered", "--buffer-size=32768", "-w"]);
         command.arg(file(folder.path())).args(arguments).arg(filter);
         let mut server = Server::start("tcpdump", folder.path(), &command)?;
         server.wait_until("listening", |server| Ok(server.output()?.contains("listening on")))?;

@@ -63,6 +63,10 @@ fn messages(file: &Path, protocol: &str, port: u16) -> Result<Vec<Message>> {
     for frame in &frames {
         let layers = &frame["_source"]["layers"];
         let tcp = |field: &str| layers["tcp"][field].as_str().unwrap_or_default().to_owned();
+        // Other connections of the capture are recognised as well.
+        if ![tcp("tcp.srcport"), tcp("tcp.dstport")].contains(&port.to_string()) {
+            continue;
+        }
         let found = match &layers[protocol] {
             Value::Null => continue,
             Value::Array(several) => several.as_slice(),
@@ -110,10 +114,10 @@ pub fn postgresql(file: &Path, port: u16) -> Result<Statements> {
     for message in messages(file, "pgsql", port)? {
         let session = sessions.entry(message.stream.parse()?).or_default();
         match message.field("pgsql.type").unwrap_or_default() {
-            // Each statement of a simple query is completed by itself; none of ours has a semicolon elsewhere.
+            // Each statement of a simple query is completed by itself.
             "Simple query" => {
                 let statements = message.text("pgsql.query");
-                session.waiting.extend(statements.split("; ").map(|text| Some(text.to_owned())));
+                session.waiting.extend(split(&statements).map(|text| Some(text.to_owned())));
                 session.waiting.push_back(None);
             }
             "Parse" => {
@@ -129,7 +133,9 @@ pub fn postgresql(file: &Path, port: u16) -> Result<Statements> {
             }
             "Sync" => session.waiting.push_back(None),
             "Command completion" => {
-                let text = session.waiting.pop_front().flatten().context("a completion without a statement")?;
+                let text = session.waiting.pop_front().flatten().with_context(|| {
+                    format!("a completion without a statement: {:?} {:?}", message.fields, session.done)
+                })?;
                 session.done.push((text, String::new()));
             }
             "Error" => {
@@ -158,10 +164,17 @@ pub fn mysql(file: &Path, port: u16) -> Result<Statements> {
     const PREPARE: &str = "22";
     const EXECUTE: &str = "23";
     #[derive(Default)]
+    enum Latest {
+        Statement,
+        Prepare,
+        #[default]
+        Other,
+    }
+    #[derive(Default)]
     struct Session {
         prepared: HashMap<String, String>,
         preparing: String,
-        is_statement: bool,
+        latest: Latest,
         done: Statements,
     }
     let mut sessions: BTreeMap<u64, Session> = BTreeMap::new();
@@ -169,10 +182,13 @@ pub fn mysql(file: &Path, port: u16) -> Result<Statements> {
         let session = sessions.entry(message.stream.parse()?).or_default();
         if let Some(command) = message.field("mysql.command") {
             let text = message.text("mysql.query");
-            session.is_statement = command == QUERY || command == EXECUTE;
+            session.latest = match command {
+                QUERY | EXECUTE => Latest::Statement,
+                PREPARE => Latest::Prepare,
+                _ => Latest::Other,
+            };
             match command {
-                // None of ours has a semicolon but between two statements.
-                QUERY => session.done.extend(text.split("; ").map(|text| (text.to_owned(), String::new()))),
+                QUERY => session.done.extend(split(&text).map(|text| (text.to_owned(), String::new()))),
                 PREPARE => session.preparing = text,
                 EXECUTE => {
                     let text = session.prepared.get(message.field("mysql.stmt_id").unwrap_or_default());
@@ -181,12 +197,24 @@ pub fn mysql(file: &Path, port: u16) -> Result<Statements> {
                 _ => {}
             }
         } else if let Some(code) = message.field("mysql.error_code") {
-            if let Some(latest) = session.done.last_mut().filter(|_| session.is_statement) {
-                code.clone_into(&mut latest.1);
+            match session.latest {
+                Latest::Statement => {
+                    if let Some(latest) = session.done.last_mut() {
+                        code.clone_into(&mut latest.1);
+                    }
+                }
+                // A statement that cannot be prepared was to be executed.
+                Latest::Prepare => session.done.push((std::mem::take(&mut session.preparing), code.to_owned())),
+                Latest::Other => {}
             }
         } else if let Some(statement) = message.field("mysql.stmt_id") {
             session.prepared.insert(statement.to_owned(), std::mem::take(&mut session.preparing));
         }
     }
     Ok(sessions.into_values().flat_map(|session| session.done).collect())
+}
+
+/// The statements of a text. Ours have no semicolon but between two of them, and in bodies between `$$`.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(if text.contains("$$") { "\0" } else { "; " })
 }

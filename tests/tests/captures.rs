@@ -230,3 +230,152 @@ fn the_wire_shows_what_the_system_calls_show() -> Result<()> {
     assert_eq!(executed(&wire.spans).len(), 5 * 100);
     Ok(())
 }
+
+/// Captures that others have made; where they are missing, what is tested with them is said to be not checked.
+fn collection() -> Option<PathBuf> {
+    let folder = syspan_tests::sources().join("../../shared/data/pcap");
+    if !folder.is_dir() {
+        eprintln!("no captures at {}: not checked", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// tshark takes PostgreSQL's text for ASCII, whatever `client_encoding` is, and shows something else for every other byte.
+fn ascii(statements: Statements) -> Statements {
+    statements.into_iter().map(|(text, error)| (text.replace(|letter: char| !letter.is_ascii(), ""), error)).collect()
+}
+
+#[test]
+fn captures_by_others_are_what_tshark_reads() -> Result<()> {
+    let Some(folder) = collection() else { return Ok(()) };
+    let file = folder.join("http/httpv1.pcap");
+    let outcome = syspan::replay(&file, &[])?;
+    assert_nothing_lost(&outcome);
+    assert_eq!(requests(&outcome.spans, "120.52.183.165:80"), tshark::http(&file, 80)?);
+
+    for (name, port, count) in [
+        ("mysql-error", 20130, 2),
+        ("mysql-exec", 30130, 1),
+        ("mysql-table-insert", 20130, 2),
+        ("mysql-table-select", 20130, 2),
+    ] {
+        let file = folder.join(format!("mysql/{name}.pcap"));
+        let outcome = syspan::replay(&file, RAW)?;
+        assert_nothing_lost(&outcome);
+        let expected = tshark::mysql(&file, port)?;
+        assert_eq!((statements(&outcome.spans), outcome.spans.len()), (expected, count), "{name}");
+    }
+
+    // Most of its statements were prepared before: neither knows their text.
+    let file = folder.join("postgre/pgsql-all.pcap");
+    let outcome = syspan::replay(&file, RAW)?;
+    let expected = tshark::postgresql(&file, 8000)?;
+    let unknown = expected.iter().filter(|(text, _)| text.is_empty()).count() as u64;
+    assert_eq!((expected.len(), outcome.losses), (32, [("unknown_statement".to_owned(), unknown)].into()));
+    assert_eq!(ascii(statements(&outcome.spans)), ascii(expected));
+    Ok(())
+}
+
+#[test]
+fn other_protocols_are_said_to_be_unknown() -> Result<()> {
+    let Some(folder) = collection() else { return Ok(()) };
+    for (name, connections) in [
+        ("http/http2-multi", 1),
+        ("http/grpc-unary", 1),
+        ("redis/redis-debug", 1),
+        ("redis/redis-error", 1),
+        ("mongo/mongo-msg", 1),
+        ("kafka/00-produce-v2", 1),
+        ("kafka/01-fetch-v12-ok", 1),
+        ("amqp/amqp2", 2),
+    ] {
+        let outcome = syspan::replay(&folder.join(format!("{name}.pcap")), &[])?;
+        // Each end of a connection counts.
+        assert_eq!(outcome.losses, [("unknown_protocol".to_owned(), 2 * connections)].into(), "{name}");
+        assert_eq!(outcome.spans, [], "{name}");
+    }
+    Ok(())
+}
+
+/// What is told of spans, without their ids, which each file has its own of.
+fn told(spans: &[Span]) -> Vec<(u64, u64, Kind, &str, &BTreeMap<String, String>, &str)> {
+    let mut told: Vec<_> = spans
+        .iter()
+        .map(|span| (span.start, span.end, span.kind, span.name.as_str(), &span.attributes, span.service()))
+        .collect();
+    told.sort();
+    told
+}
+
+/// A capture of HTTP requests on a few connections.
+fn http_capture() -> Result<(Capture, String)> {
+    let app = bodies()?;
+    let tcpdump = Tcpdump::start(&[app.port()], &["-i", "lo"])?;
+    http_traffic(app.port())?;
+    Ok((tcpdump.stop()?, on(app.port())))
+}
+
+#[test]
+fn every_form_of_the_same_capture_gives_the_same_spans() -> Result<()> {
+    let (capture, service) = http_capture()?;
+    let original = syspan::replay(&capture.file(), &[])?;
+    assert_eq!(original.spans.len(), 2 * REQUESTS);
+    for format in ["pcapng", "nsecpcap", "modpcap"] {
+        let file = capture.edited(format, &["-F", format])?;
+        ensure!(fs::read(&file)?[..4] != fs::read(capture.file())?[..4], "{format} is another format");
+        let edited = syspan::replay(&file, &[])?;
+        assert_eq!((told(&edited.spans), edited.losses), (told(&original.spans), original.losses.clone()), "{format}");
+    }
+    // Packets that are there twice, and in another order: nothing changes.
+    let twice = capture.file().with_file_name("twice.pcap");
+    run(Command::new("mergecap").args(["-F", "pcap", "-w"]).arg(&twice).arg(capture.file()).arg(capture.file()))?;
+    let twice = syspan::replay(&twice, &[])?;
+    assert_eq!((told(&twice.spans), twice.losses), (told(&original.spans), original.losses.clone()));
+    // From standard input.
+    let file = capture.file();
+    let mut replay = Command::new(syspan::program());
+    let printed = replay.args(["replay", "--output", "otlp-json", "-"]).stdin(File::open(&file)?).output()?;
+    let mut spans = otlp::read(&String::from_utf8(printed.stdout)?)?;
+    spans.sort_by_key(|span| span.start);
+    assert_eq!(spans, original.spans);
+    // With a short snap length, the heads are still there.
+    let cut = syspan::replay(&capture.edited("cut", &["-s", "300"])?, &[])?;
+    assert_eq!(requests(&cut.spans, &service), requests(&original.spans, &service));
+    assert!(cut.losses.keys().eq(["packet_cut"]), "{:?}", cut.losses);
+    Ok(())
+}
+
+/// Whatever packet a capture lacks, no answer goes to another request, and the loss is counted.
+#[test]
+fn a_capture_that_lacks_packets() -> Result<()> {
+    let (capture, service) = http_capture()?;
+    let whole = requests(&syspan::replay(&capture.file(), &[])?.spans, &service);
+    let answers: BTreeMap<_, _> =
+        whole.values().flatten().map(|(method, target, status)| ((method, target), status)).collect();
+    let packets = count(&capture.file())?;
+    let (mut lossy, mut spans) = (0, 0);
+    for lacking in (1..packets).step_by(packets / 40) {
+        let lacking = [lacking, lacking + 1, lacking + 7].map(|number| number.to_string()).join(" ");
+        let edited = capture.file().with_file_name("lacking.pcap");
+        run(Command::new("editcap").arg(capture.file()).arg(&edited).args(lacking.split(' ')))?;
+        let outcome = syspan::replay(&edited, &[])?;
+        lossy += usize::from(!outcome.losses.is_empty());
+        for (method, target, status) in requests(&outcome.spans, &service).values().flatten() {
+            spans += 1;
+            let right = answers.get(&(method, target)).with_context(|| format!("{method} {target} was not sent"))?;
+            assert!(status.is_empty() || status == *right, "without {lacking}: {method} {target} {status}");
+        }
+    }
+    assert!(lossy > 20, "packets of data were left out in {lossy} files only");
+    assert!(spans > 30 * REQUESTS, "the other requests are still there: {spans}");
+    Ok(())
+}
+
+/// Packets of a capture.
+fn count(file: &Path) -> Result<usize> {
+    let output = Command::new("capinfos").args(["-r", "-T", "-m", "-c"]).arg(file).output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    let number = printed.trim().rsplit(',').next().unwrap_or_default();
+    number.trim_matches('"').parse().with_context(|| printed.clone())
+}

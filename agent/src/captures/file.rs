@@ -10,12 +10,14 @@ use pcap_parser::{
 
 use super::packet::{self, Packet};
 
-/// First bytes of the formats: pcap with µs and ns in both byte orders, pcapng's section header block.
-const MAGICS: [[u8; 4]; 5] = [
+/// First bytes of the formats: pcap with µs and ns in both byte orders, and with longer headers as old Linux systems wrote it;
+/// pcapng's section header block.
+const MAGICS: [[u8; 4]; 6] = [
     [0xd4, 0xc3, 0xb2, 0xa1],
     [0xa1, 0xb2, 0xc3, 0xd4],
     [0x4d, 0x3c, 0xb2, 0xa1],
     [0xa1, 0xb2, 0x3c, 0x4d],
+    [0x34, 0xcd, 0xb2, 0xa1],
     [0x0a, 0x0d, 0x0d, 0x0a],
 ];
 

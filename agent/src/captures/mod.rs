@@ -11,6 +11,8 @@ mod packet;
 mod parties;
 mod reassembly;
 mod telling;
+#[cfg(test)]
+mod testing;
 
 use std::io::Read;
 

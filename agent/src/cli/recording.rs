@@ -21,7 +21,9 @@ pub(super) enum RecordingError {
     Line { path: String, line: u64, source: serde_json::Error },
     #[error("{path}, line {line} is longer than {LINE_LIMIT} bytes: this is no recording")]
     TooLong { path: String, line: u64 },
-    #[error("{path} is no recording: its first line must be the start event; record one with `syspan record -o FILE`")]
+    #[error(
+        "{path} is no recording: its first line must be the start event; nor is it a pcap or pcapng file. Record one with `syspan record -o FILE`"
+    )]
     NoStart { path: String },
     #[error(
         "{path} was recorded in format {version}, this syspan reads format {RECORDING_VERSION}: use the syspan that wrote it"

@@ -85,8 +85,7 @@ fn what_is_written_is_read_again() {
     writer.finish().unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let mut reader = Reader::open(&path).unwrap();
-    let events: Vec<Event> = std::iter::from_fn(|| reader.next().unwrap()).collect();
+    let events = read(std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(events, every_event());
     let lines: String = events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();
     assert_eq!(lines, std::fs::read_to_string(&path).unwrap());
