@@ -26,6 +26,8 @@ pub(super) struct Connection {
     pub(super) ends: Option<Ends>,
     /// Time of the latest event: a connection's events are told in the order of its bytes, whatever the packets' times are.
     pub(super) time: Time,
+    /// It is to be looked at again, because it lacks bytes that were received.
+    pub(super) watched: bool,
     /// It was reset.
     reset: bool,
 }
@@ -51,7 +53,7 @@ impl Connection {
     /// A connection of which nothing was seen.
     pub(super) fn new(client: SocketAddr, server: SocketAddr, from_start: bool) -> Self {
         let (client, server) = (Side::new(client), Side::new(server));
-        Self { client, server, from_start, ends: None, time: 0, reset: false }
+        Self { client, server, from_start, ends: None, time: 0, watched: false, reset: false }
     }
 
     /// How the connection came to be, as an end of it would know.
@@ -85,10 +87,9 @@ impl Connection {
         if side.first == Some(first) {
             return true; // sent again
         }
-        let fits = of == role && !side.stream.has_begun();
+        let fits = of == role && side.first.is_none() && side.stream.begin(first);
         if fits {
             side.first = Some(first);
-            side.stream = Stream::from_start(first);
         }
         fits
     }
@@ -98,7 +99,7 @@ impl Connection {
         self.time = self.time.max(time);
         let from = self.role(segment.source);
         if segment.rst {
-            self.skip_holes(telling, |_| true);
+            self.skip_all(telling);
             telling.end(self, from, End::Closed);
             telling.end(self, other(from), End::Reset);
             self.reset = true;
@@ -109,8 +110,8 @@ impl Connection {
             self.side(other(from)).stream.acknowledge(acknowledged);
         }
         if segment.length > 0 {
-            // Who answers has read what was there to read.
-            self.skip_acknowledged(telling);
+            // Who answers has read what it acknowledges.
+            self.skip_holes(other(from), telling, Stream::lacks_acknowledged);
             telling.connection(self);
             let bytes = Bytes::copy_from_slice(segment.payload);
             self.side(from).stream.push(Piece { sequence: first, bytes, length: segment.length });
@@ -124,7 +125,7 @@ impl Connection {
 
     /// The same addresses are used for another connection.
     pub(super) fn replaced(&mut self, telling: &mut Telling) {
-        self.skip_holes(telling, |_| true);
+        self.skip_all(telling);
         if !self.is_over() {
             telling.end(self, Role::Client, End::Closed);
             telling.end(self, Role::Server, End::Closed);
@@ -133,26 +134,35 @@ impl Connection {
 
     /// Goes on behind bytes that were received and that the capture lacks.
     pub(super) fn skip_acknowledged(&mut self, telling: &mut Telling) {
-        self.skip_holes(telling, Stream::lacks_acknowledged);
+        for role in BOTH {
+            self.skip_holes(role, telling, Stream::lacks_acknowledged);
+        }
     }
 
     /// Goes on behind missing bytes while so much waits behind them.
     pub(super) fn skip_beyond(&mut self, limit: usize, telling: &mut Telling) {
-        self.skip_holes(telling, |stream| stream.held() > limit);
+        for role in BOTH {
+            self.skip_holes(role, telling, |stream| stream.held() > limit);
+        }
     }
 
-    fn skip_holes(&mut self, telling: &mut Telling, wanted: impl Fn(&Stream) -> bool) {
-        for role in [Role::Client, Role::Server] {
-            while wanted(&self.side(role).stream) && self.side(role).stream.skip_hole() {
-                telling.losses.count(Loss::PacketMissing);
-                self.deliver(telling);
-            }
+    /// Goes on behind everything that is missing.
+    pub(super) fn skip_all(&mut self, telling: &mut Telling) {
+        for role in BOTH {
+            self.skip_holes(role, telling, |_| true);
+        }
+    }
+
+    fn skip_holes(&mut self, of: Role, telling: &mut Telling, wanted: impl Fn(&Stream) -> bool) {
+        while wanted(&self.side(of).stream) && self.side(of).stream.skip_hole() {
+            telling.losses.count(Loss::PacketMissing);
+            self.deliver(telling);
         }
     }
 
     /// Tells what has become deliverable.
     fn deliver(&mut self, telling: &mut Telling) {
-        for from in [Role::Client, Role::Server] {
+        for from in BOTH {
             while let Some(piece) = self.side(from).stream.pop() {
                 telling.bytes(self, from, &piece);
             }
@@ -179,6 +189,9 @@ impl Connection {
         }
     }
 }
+
+/// Both ends.
+const BOTH: [Role; 2] = [Role::Client, Role::Server];
 
 /// The other end.
 pub(super) fn other(role: Role) -> Role {

@@ -92,7 +92,6 @@ impl Connections {
         }
         let Some(connection) = self.open.get_mut(&key) else { return };
         let before = connection.held();
-        let was_lacking = connection.lacks_acknowledged();
         connection.segment(segment, time, &mut self.telling);
         connection.skip_beyond(STREAM_HELD_LIMIT, &mut self.telling);
         if self.held + connection.held() > HELD_LIMIT + before {
@@ -101,7 +100,7 @@ impl Connections {
         self.held = (self.held + connection.held()).saturating_sub(before);
         if connection.is_over() {
             self.close(key);
-        } else if !was_lacking && connection.lacks_acknowledged() {
+        } else if connection.lacks_acknowledged() && !std::mem::replace(&mut connection.watched, true) {
             self.lacking.push_back((self.now.saturating_add(DISORDER), key));
         }
     }
@@ -109,7 +108,7 @@ impl Connections {
     /// Nothing more will be seen: tells what waits behind missing segments.
     pub(super) fn finish(&mut self) {
         while let Some((_, mut connection)) = self.open.pop_lru() {
-            connection.skip_beyond(0, &mut self.telling);
+            connection.skip_all(&mut self.telling);
         }
     }
 
@@ -137,7 +136,7 @@ impl Connections {
         self.closed.pop(&key);
         if let Some((_, mut oldest)) = self.open.push(key, connection) {
             self.held = self.held.saturating_sub(oldest.held());
-            oldest.skip_beyond(0, &mut self.telling);
+            oldest.skip_all(&mut self.telling);
             self.telling.losses.add(Loss::Evicted, u64::from(oldest.ends.is_some()));
             self.telling.forget(&oldest);
         }
@@ -154,10 +153,11 @@ impl Connections {
     /// Waits no longer for bytes that were acknowledged some time ago.
     fn skip_lacking(&mut self) {
         while let Some(&(until, key)) = self.lacking.front()
-            && until <= self.now
+            && (until <= self.now || self.lacking.len() > OPEN_LIMIT.get())
         {
             self.lacking.pop_front();
             let Some(connection) = self.open.peek_mut(&key) else { continue };
+            connection.watched = false;
             let before = connection.held();
             connection.skip_acknowledged(&mut self.telling);
             self.held = (self.held + connection.held()).saturating_sub(before);

@@ -46,14 +46,10 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream whose first byte has this sequence number.
-    pub(super) fn from_start(sequence: u32) -> Self {
-        Self { next: Some(ORIGIN + u64::from(sequence)), ..Self::default() }
-    }
-
-    /// Whether anything of it was seen.
-    pub(super) fn has_begun(&self) -> bool {
-        self.next.is_some()
+    /// The first byte has this sequence number: whether that can be, by what was seen so far.
+    pub(super) fn begin(&mut self, sequence: u32) -> bool {
+        let first = self.number(sequence);
+        *self.next.get_or_insert(first) == first
     }
 
     /// Memory that segments take up while they wait.
@@ -84,10 +80,12 @@ impl Stream {
         }
     }
 
-    /// The receiver has everything before this sequence number.
+    /// The receiver has everything before this sequence number; if nothing else is known of the stream, that was before the capture.
     pub(super) fn acknowledge(&mut self, sequence: u32) {
-        if self.next.is_some() {
-            self.acknowledged = self.acknowledged.max(self.number(sequence));
+        let number = self.number(sequence);
+        let next = *self.next.get_or_insert(number);
+        if number <= next + WINDOW {
+            self.acknowledged = self.acknowledged.max(number);
         }
     }
 
@@ -111,9 +109,9 @@ impl Stream {
         self.end.is_some() && self.next >= self.end
     }
 
-    /// Whether something waits behind bytes that the receiver has, so that they will not be sent again.
+    /// Whether bytes are missing that the receiver has, so that they will not be sent again.
     pub(super) fn lacks_acknowledged(&self) -> bool {
-        self.behind_hole().is_some_and(|after| self.acknowledged >= after)
+        self.next.is_some_and(|next| self.acknowledged.min(self.end.unwrap_or(u64::MAX)) > next)
     }
 
     /// Gives up the bytes that are missing now: [`Stream::pop`] gives their length, and then what is behind them. `false` if none
@@ -127,11 +125,16 @@ impl Stream {
         true
     }
 
-    /// Where the hole at the next byte ends, if there is one: something that came later is known.
+    /// Where the hole at the next byte ends, if there is one: something after it was seen, or received.
     fn behind_hole(&self) -> Option<u64> {
         let next = self.next?;
-        let after = self.waiting.keys().next().copied().or(self.end)?;
-        (after > next).then_some(after)
+        if let Some(&waiting) = self.waiting.keys().next()
+            && waiting <= next
+        {
+            return None;
+        }
+        let later = [self.waiting.keys().next().copied(), self.end, Some(self.acknowledged)];
+        later.into_iter().flatten().filter(|&after| after > next && self.end.is_none_or(|end| after <= end)).min()
     }
 
     /// The number of the byte with this sequence number: the one that is nearest to the next.
