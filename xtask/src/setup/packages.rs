@@ -70,6 +70,9 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("curl", "curl"),
     unless_program("openssl", "openssl"),
     unless_program("wrk", "wrk"),
+    unless_program("tcpdump", "tcpdump"),
+    // The independent reader of packet captures. Its question, whether others than root may capture, is answered by its default.
+    unless_program("tshark", "tshark"),
 ];
 
 /// rustc with a prebuilt `core` for BPF, and the LLVM of the same version for bpf-linker.

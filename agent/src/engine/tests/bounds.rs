@@ -88,6 +88,18 @@ fn a_second_start_is_another_run() {
 }
 
 #[test]
+fn a_run_looks_at_as_much_as_its_start_says() {
+    let mut world = World::new();
+    let front = world.accept(T);
+    world.read(T, front, [b"GET /long HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 300], b"\r\n\r\n"].concat());
+    world.answer(T, front);
+    world.run().assert_no_losses();
+    let Event::Start { limits, .. } = &mut world.events[0] else { panic!() };
+    limits.head = 256;
+    assert_eq!(world.run().lost(Loss::Budget), 1);
+}
+
+#[test]
 fn the_same_events_give_the_same_spans_and_other_seeds_other_ids() {
     let mut world = World::new();
     for n in 0..50 {
