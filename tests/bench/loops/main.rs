@@ -1,7 +1,7 @@
 //! Loops of system calls over a loopback TCP connection, timed: what `bench` measures the cost of a call with.
 //!
 //! `loops http|unknown`: for each line on standard input, one run of [`CALLS`] calls of each kind; prints a line of JSON, the
-//! nanoseconds of one call by its name. Both ends of the connection are in this process, and only the calls of the named
+//! nanoseconds of one call (of the median batch of [`BATCH`]) by its name. Both ends of the connection are in this process, and only the calls of the named
 //! kind are timed: what fills and empties the connection is not.
 
 use std::{
@@ -48,22 +48,22 @@ fn main() -> Result<()> {
         line?;
         let mut times = BTreeMap::new();
         for (name, write) in WRITES {
-            let mut total = Duration::ZERO;
+            let mut batches = Vec::new();
             for _ in 0..CALLS / BATCH {
-                total += write(&mut client, &request)?;
+                batches.push(write(&mut client, &request)?);
                 drain(&mut server, request.len())?;
                 answer(&mut server, &mut client, &response)?;
             }
-            times.insert(name, nanoseconds(total));
+            times.insert(name, nanoseconds(batches));
         }
         for (name, read) in READS {
-            let mut total = Duration::ZERO;
+            let mut batches = Vec::new();
             for _ in 0..CALLS / BATCH {
                 client.write_all(&request.repeat(BATCH as usize))?;
-                total += read(&mut server, &request)?;
+                batches.push(read(&mut server, &request)?);
                 answer(&mut server, &mut client, &response)?;
             }
-            times.insert(name, nanoseconds(total));
+            times.insert(name, nanoseconds(batches));
         }
         println!("{}", serde_json::to_string(&times)?);
     }
@@ -144,6 +144,9 @@ fn answer(server: &mut TcpStream, client: &mut TcpStream, response: &[u8]) -> Re
     drain(client, response.len())
 }
 
-fn nanoseconds(total: Duration) -> f64 {
-    total.as_nanos() as f64 / f64::from(CALLS)
+/// Of one call: by the median batch, which another process that was given the CPU in between does not count in.
+fn nanoseconds(mut batches: Vec<Duration>) -> f64 {
+    batches.sort();
+    let median = batches.get(batches.len() / 2).copied().unwrap_or_default();
+    median.as_nanos() as f64 / f64::from(BATCH)
 }
