@@ -59,7 +59,7 @@ pub(super) fn run(
         }
         for advice in output.advice.drain(..) {
             match advice {
-                Advice::Ignore(socket) => observer.ignore(socket),
+                Advice::Ignore(socket) | Advice::Forget(socket) => observer.ignore(socket),
                 Advice::Sql(socket) => observer.follow_sql(socket),
             }
         }

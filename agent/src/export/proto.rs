@@ -105,6 +105,7 @@ fn key_value(key: &str, value: &Value) -> KeyValue {
     let value = match value {
         Value::String(text) => any_value::Value::StringValue(text.to_string()),
         Value::Int(number) => any_value::Value::IntValue(*number),
+        Value::Bool(flag) => any_value::Value::BoolValue(*flag),
         Value::Strings(texts) => any_value::Value::ArrayValue(ArrayValue {
             values: texts
                 .iter()

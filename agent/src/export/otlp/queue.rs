@@ -86,7 +86,7 @@ fn weight(span: &Span) -> usize {
     let attribute = |(key, value): &Attribute| {
         let value = match value {
             Value::String(text) => text.len(),
-            Value::Int(_) => 8,
+            Value::Int(_) | Value::Bool(_) => 8,
             Value::Strings(texts) => texts.iter().map(|text| text.len() + ATTRIBUTE).sum(),
         };
         key.len() + value + ATTRIBUTE
