@@ -56,6 +56,7 @@ pub(super) fn run(
             last_tick = time;
             observer.losses(|event| engine.step(event, &mut output));
             engine.step(Event::Tick { time }, &mut output);
+            sink.account(engine.accounts(), time);
         }
         for advice in output.advice.drain(..) {
             match advice {

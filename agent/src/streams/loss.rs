@@ -68,6 +68,33 @@ losses! {
     Rejected = "rejected",
 }
 
+impl Loss {
+    /// What the user can do about it, in a few words; `None` where it is in the nature of what is observed, or a consequence
+    /// of another cause.
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Loss::RingFull | Loss::NoticeLost => Some("--ring-size, fewer processes, or more CPU for syspan"),
+            Loss::MapFull | Loss::Evicted => Some("select fewer processes"),
+            Loss::Budget => Some("--head-limit, --sql-limit"),
+            Loss::IoUring => Some("switch io_uring off in that program"),
+            Loss::QueueFull => Some("a faster collector, or OTEL_BSP_MAX_QUEUE_SIZE"),
+            Loss::ExportFailed | Loss::Rejected => Some("see the collector's log"),
+            Loss::UserFault
+            | Loss::DescriptorGone
+            | Loss::Gap
+            | Loss::UnknownProtocol
+            | Loss::Tls
+            | Loss::Compressed
+            | Loss::Malformed
+            | Loss::Incomplete
+            | Loss::Unfinished
+            | Loss::Unmatched
+            | Loss::UnknownStatement => None,
+        }
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -62,6 +62,11 @@ impl Queue {
         waiting.spans.drain(..count).collect()
     }
 
+    /// Most that may wait.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting().spans.len()
