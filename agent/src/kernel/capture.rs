@@ -13,7 +13,7 @@ use aya::{
     util::{KernelVersion, nr_cpus},
 };
 use aya_log::EbpfLogger;
-use syspan_abi::{Config, Counter, SocketState, selection, verdict};
+use syspan_abi::{self as abi, Config, Counter, SocketState, selection, verdict};
 use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
@@ -106,7 +106,7 @@ pub struct Capture {
     processes: HashMap<MapData, u32, u32>,
     sockets: HashMap<MapData, u64, SocketState>,
     counts: PerCpuArray<MapData, u64>,
-    told: [u64; 4],
+    told: [u64; COUNTERS.len()],
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
@@ -114,11 +114,13 @@ pub struct Capture {
 }
 
 /// A loss counter and the cause it stands for.
-const COUNTERS: [(Counter, Loss); 4] = [
+const COUNTERS: [(Counter, Loss); abi::COUNTERS as usize] = [
     (Counter::RingFull, Loss::RingFull),
     (Counter::MapFull, Loss::MapFull),
     (Counter::UserFault, Loss::UserFault),
     (Counter::Budget, Loss::Budget),
+    (Counter::NoticeLost, Loss::NoticeLost),
+    (Counter::DescriptorGone, Loss::DescriptorGone),
 ];
 
 impl Capture {
@@ -179,7 +181,7 @@ impl Capture {
         };
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; 4], logger, _ebpf: ebpf })
+        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], logger, _ebpf: ebpf })
     }
 
     /// Observes a process from now on.
@@ -206,6 +208,11 @@ impl Capture {
     /// Stops following a socket. A socket that is gone is no error.
     pub fn ignore(&mut self, socket: SocketId) {
         self.give_verdict(socket, verdict::IGNORE);
+    }
+
+    /// Forgets a socket: it is announced again when it is used again.
+    pub fn forget(&mut self, socket: SocketId) {
+        let _ = self.sockets.remove(&socket); // it may have been closed, which removes it as well
     }
 
     /// Follows a socket with the SQL budget.
