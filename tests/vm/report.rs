@@ -25,8 +25,11 @@ impl Report {
         Ok(report)
     }
 
-    /// What `syspan doctor --output json` says.
-    pub(crate) fn doctor(&mut self, findings: &Value) -> Result<()> {
+    /// What `syspan doctor --output json` says, and how long it took.
+    pub(crate) fn doctor(&mut self, mut findings: Value, seconds: f64) -> Result<()> {
+        if let Some(fields) = findings.as_object_mut() {
+            fields.insert("seconds".to_owned(), seconds.into());
+        }
         self.line(&json!({ "doctor": findings }))
     }
 

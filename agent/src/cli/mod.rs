@@ -129,15 +129,20 @@ impl From<Select> for Selectors {
     }
 }
 
+/// Default of `--head-limit`, bytes: what common servers accept (nginx and Apache take 8 KiB a line).
+const HEAD_LIMIT: u32 = 16 * 1024;
+/// Default of `--sql-limit`, bytes: few statements of programs are longer.
+const SQL_LIMIT: u32 = 8 * 1024;
+
 /// What is captured and kept.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Capture")]
 struct CaptureArgs {
     /// Longest HTTP head that is looked at, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    #[arg(long, value_name = "BYTES", default_value_t = HEAD_LIMIT, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     head_limit: u32,
     /// Longest SQL text that is looked at, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    #[arg(long, value_name = "BYTES", default_value_t = SQL_LIMIT, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     sql_limit: u32,
     /// Memory for events between kernel and agent, MiB (a power of two) [default: 2 for each CPU, 4 to 64]
     #[arg(long, value_name = "MIB", value_parser = ring_size)]
@@ -219,6 +224,12 @@ fn ring_size(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
         _ => Err("give a power of two from 1 to 1024 (MiB)".to_owned()),
+    }
+}
+
+impl Default for CaptureArgs {
+    fn default() -> Self {
+        Self { head_limit: HEAD_LIMIT, sql_limit: SQL_LIMIT, ring_size: None }
     }
 }
 

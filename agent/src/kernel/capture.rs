@@ -20,7 +20,9 @@ use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        offsets, record,
+        offsets,
+        programs::{self, LoadedProgram},
+        record,
     },
     streams::Loss,
 };
@@ -104,7 +106,7 @@ pub struct Capture {
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 /// A loss counter and the cause it stands for.
@@ -173,7 +175,13 @@ impl Capture {
         };
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; 4], logger, _ebpf: ebpf })
+        Ok(Self { ring, processes, sockets, counts, told: [0; 4], logger, ebpf })
+    }
+
+    /// The programs as the kernel took them.
+    #[must_use]
+    pub fn programs(&self) -> Vec<LoadedProgram> {
+        programs::examine(self.ebpf.programs())
     }
 
     /// Observes a process from now on.

@@ -36,9 +36,19 @@ pub(crate) const KERNELS: [Kernel; 4] = [
 ];
 
 impl Kernel {
+    /// Removes what was downloaded.
+    pub(crate) fn forget(&self) -> Result<()> {
+        let folder = self.folder();
+        if folder.exists() { Ok(fs::remove_dir_all(folder)?) } else { Ok(()) }
+    }
+
+    fn folder(&self) -> PathBuf {
+        workspace::target().join("vm/kernels").join(self.suite)
+    }
+
     /// The kernel's image, downloaded if it is not there yet.
     pub(crate) fn image(&self) -> Result<PathBuf> {
-        let folder = workspace::target().join("vm/kernels").join(self.suite);
+        let folder = self.folder();
         let image = folder.join("vmlinuz");
         if !image.exists() {
             steps::say(&format!("Fetching Debian's kernel of {}", self.suite));

@@ -30,6 +30,8 @@ enum Line {
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Doctor {
     pub(crate) supported: bool,
+    /// How long it took, which the machine adds.
+    pub(crate) seconds: f64,
     pub(crate) checks: Vec<Check>,
     #[serde(default)]
     pub(crate) programs: Vec<Program>,
@@ -38,7 +40,6 @@ pub(crate) struct Doctor {
 /// One thing that the doctor looked at.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Check {
-    pub(crate) name: String,
     pub(crate) status: String,
     pub(crate) found: String,
 }
@@ -63,6 +64,18 @@ pub(crate) struct Scenario {
 }
 
 impl Report {
+    /// What was tested: its name, how long it took, why it failed if it did. The doctor is the first.
+    pub(crate) fn tests(&self) -> Vec<(&str, f64, Option<&str>)> {
+        let Doctor { supported, seconds, checks, programs: _ } = &self.doctor;
+        let refusal = checks.iter().find(|check| check.status == "missing").map(|check| check.found.as_str());
+        let refusal = (!supported).then(|| refusal.unwrap_or("the doctor gives no reason"));
+        let mut tests = vec![("all programs load and attach (`syspan doctor`)", *seconds, refusal)];
+        tests.extend(
+            self.scenarios.iter().map(|Scenario { name, seconds, error }| (name.as_str(), *seconds, error.as_deref())),
+        );
+        tests
+    }
+
     /// Reads it; an error if it is not whole.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
