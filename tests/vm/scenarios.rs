@@ -145,7 +145,7 @@ fn statements(machine: &Machine) -> Result<()> {
 /// whose entry was not seen: what the first request shows is not judged, all that follows is.
 fn older_connections(machine: &Machine) -> Result<()> {
     const FIRST: usize = 1_000;
-    let mut expected = Expected { older_sessions: true, ..Expected::default() };
+    let mut expected = Expected::of_older_sessions();
     let mut clients = [machine.connect(LOCALHOST)?, machine.connect(LOCALHOST)?];
     let syspan = observe()?;
     let first = format!("/checkout?id={FIRST}");

@@ -23,10 +23,15 @@ pub(crate) struct Expected {
     /// How often each statement must be there, by `target: marker, way`.
     statements: BTreeMap<String, usize>,
     /// Whether the sessions' beginnings, which name the database, were not seen.
-    pub(crate) older_sessions: bool,
+    older_sessions: bool,
 }
 
 impl Expected {
+    /// Over sessions that were open before the agent came.
+    pub(crate) fn of_older_sessions() -> Self {
+        Self { older_sessions: true, ..Self::default() }
+    }
+
     /// A request that runs no statement; returns its target.
     pub(crate) fn request(&mut self, address: IpAddr, target: &str) -> String {
         *self.requests.entry(format!("{address} {target}")).or_default() += 1;
