@@ -20,7 +20,9 @@ use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        offsets, record, syscalls,
+        offsets,
+        programs::{self, LoadedProgram},
+        record, syscalls,
     },
     streams::Loss,
 };
@@ -110,7 +112,7 @@ pub struct Capture {
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 /// A loss counter and the cause it stands for.
@@ -181,7 +183,13 @@ impl Capture {
         };
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], logger, _ebpf: ebpf })
+        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], logger, ebpf })
+    }
+
+    /// The programs as the kernel took them.
+    #[must_use]
+    pub fn programs(&self) -> Vec<LoadedProgram> {
+        programs::examine(self.ebpf.programs())
     }
 
     /// Observes a process from now on.
