@@ -63,6 +63,7 @@ impl Telling {
                 peer: address(peer.address),
                 netns: 0, // one wire is one network
                 origin: connection.origin(role),
+                positions: None, // holes are told as such
             };
             let end = (socket.id, pid);
             self.events.extend(process);
@@ -97,7 +98,7 @@ impl Telling {
         let Some(ends) = connection.ends else { return };
         let (socket, pid) = ends.of(of);
         let task = self.task(pid);
-        self.events.push_back(Event::End { socket, task, time: connection.time, end });
+        self.events.push_back(Event::End { socket, task, time: connection.time, end, positions: None });
     }
 
     /// Nothing more will be told of a connection.
