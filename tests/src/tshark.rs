@@ -61,16 +61,16 @@ fn messages(file: &Path, protocol: &str, port: u16) -> Result<Vec<Message>> {
     let frames: Vec<Value> = serde_json::from_slice(&output.stdout)?;
     let mut messages = Vec::new();
     for frame in &frames {
-        let layers = &frame["_source"]["layers"];
-        let tcp = |field: &str| layers["tcp"][field].as_str().unwrap_or_default().to_owned();
+        let Some(layers) = frame.pointer("/_source/layers") else { continue };
+        let tcp = |field: &str| layers.get("tcp").and_then(|tcp| find(tcp, field)).unwrap_or_default().to_owned();
         // Other connections of the capture are recognised as well.
         if ![tcp("tcp.srcport"), tcp("tcp.dstport")].contains(&port.to_string()) {
             continue;
         }
-        let found = match &layers[protocol] {
-            Value::Null => continue,
-            Value::Array(several) => several.as_slice(),
-            one => std::slice::from_ref(one),
+        let found = match layers.get(protocol) {
+            None => continue,
+            Some(Value::Array(several)) => several.as_slice(),
+            Some(one) => std::slice::from_ref(one),
         };
         let message =
             |fields: &Value| Message { stream: tcp("tcp.stream"), source: tcp("tcp.srcport"), fields: fields.clone() };

@@ -71,7 +71,7 @@ impl Reader {
     /// # Errors
     ///
     /// The file cannot be read, is damaged here, or has a link type that is not known.
-    pub fn next(&mut self) -> Result<Option<Event>, FileError> {
+    pub fn next_event(&mut self) -> Result<Option<Event>, FileError> {
         loop {
             if let Some(event) = self.connections.telling.events.pop_front() {
                 self.pass_time(&event);

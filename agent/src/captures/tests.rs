@@ -26,7 +26,7 @@ const FIRST: (u32, u32) = (u32::MAX - 100, 3);
 fn events(file: &[u8]) -> Result<Vec<Event>, FileError> {
     let beginning = file[..file.len().min(BEGINNING as usize)].to_vec();
     let mut reader = Reader::new("test".to_owned(), beginning.clone(), Cursor::new(file[beginning.len()..].to_vec()))?;
-    std::iter::from_fn(|| reader.next().transpose()).collect()
+    std::iter::from_fn(|| reader.next_event().transpose()).collect()
 }
 
 fn replay(packets: &[Tcp]) -> (Vec<Span>, Losses) {
@@ -188,8 +188,9 @@ fn connections_caught_in_the_middle() {
     // The requests' first packets; what is under way at the beginning cannot be told.
     let begins = |packet: &Tcp| packet.payload.starts_with(b"POST");
     let starts: Vec<usize> = (0..wire.packets.len()).filter(|&at| begins(&wire.packets[at])).collect();
-    for skipped in 0..4 {
-        let (spans, losses) = replay(&wire.packets[starts[skipped]..]);
+    assert_eq!(starts.len(), 4);
+    for (skipped, &start) in starts.iter().enumerate() {
+        let (spans, losses) = replay(&wire.packets[start..]);
         assert_eq!((told(&spans), losses), (expected(skipped..4), Losses::default()));
     }
     let (spans, _) = replay(&wire.packets[starts[1] + 1..]);

@@ -68,7 +68,7 @@ impl Source {
     fn next(&mut self) -> Result<Option<Event>, Failure> {
         Ok(match self {
             Self::Recording(reader) => reader.next()?,
-            Self::Capture(reader) => reader.next()?,
+            Self::Capture(reader) => reader.next_event()?,
         })
     }
 }
