@@ -45,12 +45,15 @@ pub fn enter_syscall(context: RawTracePointContext) -> i32 {
         return 0;
     }
     let both = bpf_get_current_pid_tgid();
-    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32 };
+    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: number as u32 };
     if !thread::is_observed(caller.pid) {
         if syscall == Syscall::Listen as u8 && config!(watch_listen) != 0 {
-            thread::begin(caller.tid, &Call { op: op::LISTEN, ..Call::default() });
+            thread::begin(caller, &Call { op: op::LISTEN, ..Call::default() });
         }
         return 0;
+    }
+    if config!(preemptible) != 0 {
+        thread::forget(caller.tid);
     }
     // A 32-bit program's calls have other numbers.
     if thread::is_compat() {
@@ -120,8 +123,13 @@ fn enter(syscall: u8, caller: Caller, arguments: &Arguments) {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn exit_syscall(context: RawTracePointContext) -> i32 {
     let both = bpf_get_current_pid_tgid();
-    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32 };
+    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: 0 };
     let Some((turn, call)) = thread::finish(caller.tid) else { return 0 };
+    // The exit of the call that was kept may not have been shown to this program; this is another one's then.
+    let registers: u64 = context.arg(0);
+    if config!(preemptible) != 0 && socket::kernel::<u32>(registers, config!(offsets.regs_number)) != call.number {
+        return 0;
+    }
     let result: i64 = context.arg(1);
     match call.op {
         op::CONNECT => connect::exit_connect(caller, turn, &call, result),
