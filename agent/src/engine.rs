@@ -58,6 +58,8 @@ pub enum Advice {
 pub struct Engine {
     order: Order,
     connections: LruCache<SocketId, Followed>,
+    /// Sockets that there was no room for any more and that were not announced again yet.
+    forgotten: LruCache<SocketId, ()>,
     /// The connections of each process, by [`Followed::pid`].
     sockets: HashMap<Pid, BTreeSet<SocketId>>,
     /// Processes that ended a short time ago, and when.
@@ -78,6 +80,7 @@ impl Engine {
         Self {
             order: Order::default(),
             connections: LruCache::new(SOCKET_LIMIT),
+            forgotten: LruCache::new(SOCKET_LIMIT),
             sockets: HashMap::new(),
             ended: VecDeque::new(),
             held: 0,
@@ -222,8 +225,10 @@ impl Engine {
         {
             self.traces.losses.count(Loss::Evicted);
             output.advice.push(Advice::Forget(oldest));
+            self.forgotten.push(oldest, ());
             self.remove(oldest);
         }
+        self.forgotten.pop(&id);
         self.sockets.entry(task.pid).or_default().insert(id);
         self.connections.push(id, followed);
     }
@@ -235,7 +240,13 @@ impl Engine {
             }
             return;
         }
-        let Some(followed) = self.connections.get_mut(&data.socket) else { return };
+        let Some(followed) = self.connections.get_mut(&data.socket) else {
+            // Others were given up: what more they move is not missed.
+            if self.forgotten.contains(&data.socket) {
+                self.traces.losses.count(Loss::Unfollowed);
+            }
+            return;
+        };
         if followed.pid != data.task.pid {
             let before = std::mem::replace(&mut followed.pid, data.task.pid);
             leave(&mut self.sockets, before, data.socket);
