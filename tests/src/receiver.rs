@@ -83,10 +83,11 @@ pub fn numbers(message: &Value) -> Result<BTreeMap<String, i64>> {
             for metric in items(of_scope, "metrics")? {
                 let name = metric.get("name").and_then(Value::as_str).context("a name")?;
                 for point in items(metric.get("sum").context("a sum")?, "dataPoints")? {
-                    let deciding = point.get("attributes").and_then(Value::as_array).into_iter().flatten().find_map(|pair| {
-                        let key = pair.get("key")?.as_str()?;
-                        DECIDING.contains(&key).then(|| pair.get("value")?.get("stringValue")?.as_str()).flatten()
-                    });
+                    let deciding =
+                        point.get("attributes").and_then(Value::as_array).into_iter().flatten().find_map(|pair| {
+                            let key = pair.get("key")?.as_str()?;
+                            DECIDING.contains(&key).then(|| pair.get("value")?.get("stringValue")?.as_str()).flatten()
+                        });
                     let key = deciding.map_or_else(|| name.to_owned(), |which| format!("{name} {which}"));
                     let value = point.get("asInt").and_then(Value::as_str).unwrap_or("0").parse()?;
                     ensure!(numbers.insert(key, value).is_none(), "{name} twice: {message}");

@@ -20,7 +20,7 @@ use syspan_tests::{
     apps::{self, App},
     http::Load,
     nginx::Nginx,
-    otlp::Span,
+    otlp::{Kind, Span},
     receiver::{Receiver, numbers},
     rotel::{Endpoints, Rotel},
     syspan::{Outcome, Syspan, accounts, losses},
@@ -88,7 +88,12 @@ fn is_incomplete(span: &Span) -> bool {
 fn assert_right_or_incomplete(spans: &[Span]) -> usize {
     for span in spans {
         let (target, status) = (span.target(), span.attribute("http.response.status_code"));
-        let right = target.strip_prefix('/').and_then(|target| target.split_once('/')).is_some_and(|(own, _)| own == status);
+        let target = if span.kind == Kind::Client { span.attribute("url.full") } else { &target };
+        let right = target
+            .trim_start_matches("http://a")
+            .strip_prefix('/')
+            .and_then(|target| target.split_once('/'))
+            .is_some_and(|(own, _)| own == status);
         assert!(right || (is_incomplete(span) && status.is_empty()), "{status} is not the answer: {span:#?}");
     }
     spans.iter().filter(|span| is_incomplete(span)).count()
@@ -183,7 +188,14 @@ fn a_small_ring_buffer_under_load() -> Result<()> {
     assert!((answered..=answered + CONNECTIONS).contains(&served), "wrk counts {answered}, nginx {served}");
     assert!(outcome.losses.contains_key("ring_full"), "the ring buffer was never full: {}", outcome.messages);
     let (_, all) = transfers(&outcome)?;
-    assert_eq!(all, served + sent, "{}", outcome.messages);
+    // The counter holds as well what was not told of the beginnings and ends of connections and processes.
+    let notices = all.checked_sub(served + sent).with_context(|| format!("{served} + {sent}: {}", outcome.messages))?;
+    assert!(notices <= 4 * CONNECTIONS, "{served} + {sent}: {}", outcome.messages);
+    // Of a connection whose last answer was lost only the end is known, which looks like the server's.
+    let (cut, told): (Vec<Span>, Vec<Span>) =
+        outcome.spans.into_iter().partition(|span| span.attribute("error.type") == "connection_closed");
+    assert!(cut.len() as u64 <= CONNECTIONS, "{} connections were cut", cut.len());
+    assert_right_or_incomplete(&told);
     Ok(())
 }
 
@@ -234,7 +246,8 @@ fn a_collector_that_never_answers() -> Result<()> {
     let collector = TcpListener::bind("127.0.0.1:0")?; // the kernel accepts, nobody answers
     let app = App::orders(&[])?;
     let url = format!("http://{}", collector.local_addr()?);
-    let environment = [("OTEL_BSP_MAX_QUEUE_SIZE", "100".to_owned()), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50".to_owned())];
+    let environment =
+        [("OTEL_BSP_MAX_QUEUE_SIZE", "100".to_owned()), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50".to_owned())];
     let syspan = Syspan::start(&[["--otlp", &url], HTTP].concat(), &[app.pid()], &environment)?;
     Load::connect(app.port(), 4)?.run(REQUESTS, |number| format!("/hello?id={number}"))?;
     // It ends in time, or it would be killed and fail.
@@ -265,7 +278,8 @@ fn a_collector_that_is_killed() -> Result<()> {
         let (all, became) = &accounts(&messages)?["spans"];
         assert_eq!(*all, 2 * REQUESTS as u64, "{messages}");
         // The receiver rejects one; the answer to its last request may not have come any more.
-        let (taken, lost) = (became["exported"] + became.get("rejected").copied().unwrap_or(0), became["export_failed"]);
+        let (taken, lost) =
+            (became["exported"] + became.get("rejected").copied().unwrap_or(0), became["export_failed"]);
         assert!(taken <= REQUESTS as u64 && lost >= REQUESTS as u64, "{messages}");
     }
     Ok(())
