@@ -144,7 +144,7 @@ impl Observer {
         self.capture.ignore(socket);
     }
 
-    /// Has a socket announced again when it is used again.
+    /// Forgets a socket, which is announced again when it is used again.
     pub(super) fn forget(&mut self, socket: SocketId) {
         self.capture.forget(socket);
     }
