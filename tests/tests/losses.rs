@@ -188,14 +188,8 @@ fn a_small_ring_buffer_under_load() -> Result<()> {
     assert!((answered..=answered + CONNECTIONS).contains(&served), "wrk counts {answered}, nginx {served}");
     assert!(outcome.losses.contains_key("ring_full"), "the ring buffer was never full: {}", outcome.messages);
     let (_, all) = transfers(&outcome)?;
-    // The counter holds as well what was not told of the beginnings and ends of connections and processes.
-    let notices = all.checked_sub(served + sent).with_context(|| format!("{served} + {sent}: {}", outcome.messages))?;
-    assert!(notices <= 4 * CONNECTIONS, "{served} + {sent}: {}", outcome.messages);
-    // Of a connection whose last answer was lost only the end is known, which looks like the server's.
-    let (cut, told): (Vec<Span>, Vec<Span>) =
-        outcome.spans.into_iter().partition(|span| span.attribute("error.type") == "connection_closed");
-    assert!(cut.len() as u64 <= CONNECTIONS, "{} connections were cut", cut.len());
-    assert_right_or_incomplete(&told);
+    assert_eq!(all, served + sent, "{}", outcome.messages);
+    assert_right_or_incomplete(&outcome.spans);
     Ok(())
 }
 

@@ -228,11 +228,6 @@ impl Capture {
         self.give_verdict(socket, verdict::SQL);
     }
 
-    /// Drops what is known of a socket: it is announced again when it is used again.
-    pub fn forget(&mut self, socket: SocketId) {
-        let _ = self.sockets.remove(&socket); // it may be gone
-    }
-
     fn give_verdict(&mut self, socket: SocketId, verdict: u32) {
         // Counts that the kernel changed between the two calls are lost; for a TCP socket none matter.
         const BPF_EXIST: u64 = 2;

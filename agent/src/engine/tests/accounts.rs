@@ -116,3 +116,27 @@ fn a_request_in_the_very_call_that_ends_the_connection_s_parsing() {
     assert_eq!(run.engine.accounts().requests.opened, 1);
     assert_balanced(&run);
 }
+
+#[test]
+fn a_process_that_ends_while_events_are_lost_proves_no_failure() {
+    for (lost, expected) in [(None, Some("connection_closed")), (Some("ring_full"), None), (Some("notice_lost"), None)] {
+        let mut world = World::new();
+        let (front, kept) = (world.accept(T), world.accept(T));
+        world.request(T, front, "/open");
+        world.request(T, kept, "/answered");
+        world.answer(T, kept);
+        world.write(T, front, b"HTTP/1.1 200"); // held until the rest comes
+        if let Some(cause) = lost {
+            let time = world.tick();
+            world.events.push(Event::Lost { time, cause: cause.to_owned(), count: 2 });
+        }
+        world.exit(1);
+        let run = world.run();
+        let span = run.server("/open");
+        assert_eq!(span.string("error.type"), expected, "{lost:?}");
+        assert_eq!(span.attribute(INCOMPLETE).is_some(), lost.is_some());
+        assert_eq!(run.server("/answered").attribute(INCOMPLETE), None);
+        assert_eq!(run.engine.held, 0);
+        assert_balanced(&run);
+    }
+}
