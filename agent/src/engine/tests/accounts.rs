@@ -119,7 +119,8 @@ fn a_request_in_the_very_call_that_ends_the_connection_s_parsing() {
 
 #[test]
 fn a_process_that_ends_while_events_are_lost_proves_no_failure() {
-    for (lost, expected) in [(None, Some("connection_closed")), (Some("ring_full"), None), (Some("notice_lost"), None)] {
+    for (lost, expected) in [(None, Some("connection_closed")), (Some("ring_full"), None), (Some("notice_lost"), None)]
+    {
         let mut world = World::new();
         let (front, kept) = (world.accept(T), world.accept(T));
         world.request(T, front, "/open");
