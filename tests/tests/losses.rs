@@ -107,6 +107,8 @@ fn transfers(outcome: &Outcome) -> Result<(u64, u64)> {
     assert_eq!(became["spans"], outcome.spans.len() as u64);
     assert_eq!(*requests, outcome.spans.len() as u64 + lost("unfinished"));
     let (all, parts) = &accounts["transfers"];
+    let incomplete = outcome.spans.iter().filter(|span| is_incomplete(span)).count();
+    assert_eq!(incomplete as u64, lost("incomplete"), "each of them says so");
     assert_eq!(parts.get("ring_full").copied().unwrap_or(0), lost("ring_full"));
     Ok((parts["seen"], *all))
 }
