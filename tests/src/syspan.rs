@@ -161,6 +161,29 @@ pub fn output(arguments: &[&str]) -> Result<Output> {
         .with_context(|| program().display().to_string())
 }
 
+/// A sum: all there were of a thing, and the parts by name.
+pub type Sum = (u64, BTreeMap<String, u64>);
+
+/// The sums that a run with losses ends with, of `transfers`, `requests` and `spans`. Demands that each is right.
+pub fn accounts(messages: &str) -> Result<BTreeMap<String, Sum>> {
+    let line = messages.lines().rev().find_map(|line| line.strip_prefix("syspan: accounts: "));
+    let line = line.with_context(|| format!("no accounts in:\n{messages}"))?;
+    let counted = |text: &str| -> Result<(String, u64)> {
+        let (number, name) = text.split_once(' ').with_context(|| format!("not a number and a name: {text}"))?;
+        Ok((name.to_owned(), number.parse().with_context(|| text.to_owned())?))
+    };
+    let mut accounts = BTreeMap::new();
+    for sum in line.split("; ") {
+        let (all, parts) = sum.split_once(" = ").with_context(|| format!("not a sum: {sum}"))?;
+        let (name, all) = counted(all)?;
+        let parts: BTreeMap<_, _> = parts.split(" + ").map(counted).collect::<Result<_>>()?;
+        ensure!(all == parts.values().sum::<u64>(), "{sum} is wrong");
+        let plural = if name.ends_with('s') { name } else { format!("{name}s") };
+        accounts.insert(plural, (all, parts));
+    }
+    Ok(accounts)
+}
+
 /// The loss counters of the closing line `syspan: 3 spans, nothing lost`, or `syspan: not captured or lost: ring_full 7, gap 2`.
 pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
     const LOST: &str = "syspan: not captured or lost: ";
@@ -185,7 +208,17 @@ pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::losses;
+    use super::{accounts, losses};
+
+    #[test]
+    fn the_accounts_are_read_and_added_up() {
+        let text = "syspan: 1 span\nsyspan: accounts: 7 transfers = 5 seen + 2 ring_full; 1 span = 1 exported\n";
+        let found = accounts(text).unwrap();
+        assert_eq!(found.get("transfers"), Some(&(7, [("ring_full".into(), 2), ("seen".into(), 5)].into())));
+        assert_eq!(found.get("spans"), Some(&(1, [("exported".into(), 1)].into())));
+        assert!(accounts("syspan: accounts: 7 transfers = 5 seen + 1 ring_full").is_err());
+        assert!(accounts("syspan: 1 span, nothing lost").is_err());
+    }
 
     #[test]
     fn the_closing_line_tells_the_losses() {

@@ -52,6 +52,8 @@ pub(super) struct Followed {
     pub(super) last_caller: Option<Task>,
     /// Who read something on it last.
     pub(super) last_reader: Option<Task>,
+    /// How much the ring buffer had lost when the last was told of it.
+    pub(super) missed_before: u64,
     /// The process that it is counted for as idle.
     pub(super) idle_of: Option<Pid>,
 }
@@ -275,6 +277,11 @@ impl Traces {
         followed.connection.give_up();
         self.count_idle(&mut followed);
         self.tracker.ends().closed(socket);
+    }
+
+    /// How much did not fit into the ring buffer so far.
+    pub(super) fn missed(&self) -> u64 {
+        self.losses.get(Loss::RingFull) + self.losses.get(Loss::NoticeLost)
     }
 
     pub(super) fn runtime(&self, pid: Pid) -> Runtime {

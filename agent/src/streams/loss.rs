@@ -34,6 +34,9 @@ losses! {
     MapFull = "map_full",
     /// A descriptor was closed by another thread while the first call on its socket was under way: the call was not followed.
     DescriptorGone = "descriptor_gone",
+    /// A program was interrupted by another thread (possible since Linux 7.0) and the kernel left out what that one did: a system
+    /// call of any process on the host, observed or not.
+    Preempted = "preempted",
     /// The kernel could not read the user memory that a system call named.
     UserFault = "user_fault",
     /// More buffers or messages in one system call than are looked at.
@@ -64,6 +67,8 @@ losses! {
     UnknownStatement = "unknown_statement",
     /// An engine table was full: the oldest entry was dropped.
     Evicted = "evicted",
+    /// What a call moved on a socket that had been evicted, before the kernel could announce it again.
+    Unfollowed = "unfollowed",
     /// A process uses io_uring: its traffic is not seen.
     IoUring = "io_uring",
     /// The export queue was full: a span was dropped.
@@ -85,6 +90,7 @@ impl Loss {
             Loss::Budget => Some("--head-limit, --sql-limit"),
             Loss::PacketMissing => Some("tcpdump with a larger buffer, -B 32768"),
             Loss::PacketCut => Some("tcpdump with whole packets, -s 0"),
+            Loss::Preempted => Some("the kernel's own doing: give the host more CPU time"),
             Loss::IoUring => Some("switch io_uring off in that program"),
             Loss::QueueFull => Some("a faster collector, or OTEL_BSP_MAX_QUEUE_SIZE"),
             Loss::ExportFailed | Loss::Rejected => Some("see the collector's log"),
@@ -99,7 +105,8 @@ impl Loss {
             | Loss::Incomplete
             | Loss::Unfinished
             | Loss::Unmatched
-            | Loss::UnknownStatement => None,
+            | Loss::UnknownStatement
+            | Loss::Unfollowed => None,
         }
     }
 }

@@ -78,7 +78,10 @@ impl Report {
 
     /// Reads it; an error if it is not whole.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        Self::parse(&fs::read_to_string(path).with_context(|| path.display().to_string())?)
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let mut report = Self::default();
         let mut whole = false;
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -91,5 +94,36 @@ impl Report {
         }
         ensure!(whole, "{} scenarios, and no end", report.scenarios.len());
         Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::Report;
+
+    /// As a serial port gives it.
+    const WHOLE: &str = "{\"kernel\":\"5.10.0-46-cloud-amd64\"}\r\n{\"doctor\":{\"supported\":true,\"seconds\":2.5,\"checks\":[\
+        {\"name\":\"kernel\",\"status\":\"ok\",\"found\":\"Linux\"}],\"programs\":[]}}\r\n{\"scenario\":{\"name\":\"HTTP\",\
+        \"seconds\":1.0,\"error\":\"two spans\"}}\r\n{\"end\":true}\r\n";
+
+    #[test]
+    fn a_whole_report_has_the_doctor_and_the_scenarios() {
+        let report = Report::parse(WHOLE).unwrap();
+        let tests: Vec<_> = report.tests().into_iter().map(|(name, _, error)| (name, error)).collect();
+        assert_eq!(tests, [("all programs load and attach (`syspan doctor`)", None), ("HTTP", Some("two spans"))]);
+    }
+
+    #[test]
+    fn a_machine_that_stopped_half_way_has_no_report() {
+        assert!(Report::parse(WHOLE.trim_end().strip_suffix("{\"end\":true}").unwrap()).is_err());
+        assert!(Report::parse("").is_err());
+    }
+
+    #[test]
+    fn a_doctor_that_refuses_is_a_failure_with_its_reason() {
+        let refusal = WHOLE.replace("\"supported\":true", "\"supported\":false").replace("\"ok\"", "\"missing\"");
+        assert!(matches!(Report::parse(&refusal).unwrap().tests().first(), Some((_, _, Some("Linux")))));
     }
 }

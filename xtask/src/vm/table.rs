@@ -87,13 +87,17 @@ fn names<'a>(runs: &'a [Run], of: impl Fn(&'a Report) -> Vec<&'a str>) -> Vec<St
     names
 }
 
-/// One line each: the first of the error, in which everything is said.
+/// A reason is cut here: a span that is shown whole is longer than a table wants.
+const LONGEST_REASON: usize = 300;
+
+/// One line each: the error's last, where programs say why they ended.
 fn reasons(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
         let name = run.kernel.name;
         let mut reason = |what: &str, why: &str| {
-            let _ = writeln!(text, "- {name}, {what}: {}", why.lines().next().unwrap_or_default());
+            let last = why.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+            let _ = writeln!(text, "- {name}, {what}: {}", last.chars().take(LONGEST_REASON).collect::<String>());
         };
         match &run.outcome {
             Outcome::Skipped(why) => reason("skipped", why),
@@ -108,4 +112,45 @@ fn reasons(runs: &[Run]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::{super::kernels::KERNELS, Outcome, Report, Run, markdown};
+
+    const PROGRAMS: &str = concat!(
+        r#"{"name":"enter","loaded":true,"attached":true,"verified_instructions":48105},"#,
+        r#"{"name":"late","loaded":true,"attached":false,"verified_instructions":null}"#
+    );
+
+    #[test]
+    fn every_kernel_is_a_column_and_every_failure_has_its_reason() {
+        let report = Report::parse(
+            &r#"{"kernel":"6.1.0-56-cloud-amd64"}
+               {"doctor":{"supported":true,"seconds":1.0,"checks":[],"programs":[@]}}
+               {"scenario":{"name":"HTTP","seconds":1.0,"error":"first line\nlosses: gap 1\n"}}
+               {"end":true}"#
+                .replace('@', PROGRAMS),
+        );
+        let [old, middle, new, _latest] = &KERNELS;
+        let runs = [
+            Run { kernel: old, outcome: Outcome::Skipped("no mirror has bullseye".to_owned()) },
+            Run { kernel: middle, outcome: Outcome::Ran(report.unwrap()) },
+            Run { kernel: new, outcome: Outcome::Failed("it hangs".to_owned()) },
+        ];
+        let text = markdown(&runs);
+        for line in [
+            "| `enter` | skipped | attached, 48105 | **failed** |",
+            "| `late` | skipped | loaded, n/a | **failed** |",
+            "| HTTP | skipped | **failed** | **failed** |",
+            "- 5.10, skipped: no mirror has bullseye",
+            "- 6.1, HTTP: losses: gap 1",
+            "- 6.12, failed: it hangs",
+        ] {
+            assert!(text.lines().any(|other| other == line), "no line {line} in:\n{text}");
+        }
+        assert!(text.contains("| 5.10 | 6.1.0-56 | 6.12 |"), "{text}");
+    }
 }
