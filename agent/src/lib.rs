@@ -7,9 +7,11 @@
 
 pub mod cli;
 pub mod engine;
+pub mod escape;
 pub mod event;
 pub mod export;
 pub mod kernel;
+pub mod privileges;
 pub mod processes;
 pub mod protocols;
 pub mod streams;

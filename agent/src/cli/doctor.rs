@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{DoctorOutput, Failure, run::runtime};
 use crate::{
+    escape::harmless_lines,
     export::{self, OtlpConfig},
     kernel::support::{self, Check, Host, Status},
 };
@@ -12,7 +13,7 @@ pub(super) fn doctor(output: DoctorOutput) -> Result<ExitCode, Failure> {
     let mut report = support::doctor(&Host::at("/"));
     report.checks.extend(collector()?);
     match output {
-        DoctorOutput::Text => print!("{}", report.text()),
+        DoctorOutput::Text => print!("{}", harmless_lines(&report.text())),
         DoctorOutput::Json => println!("{}", serde_json::to_string_pretty(&report)?),
     }
     Ok(if report.supported { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,13 +1,17 @@
 //! Live events: the kernel's, with who the processes are told before anything they did.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     io::Read as _,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
+    time::Duration,
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    thread::CapabilitySet,
+    time::{ClockId, clock_gettime},
+};
 
 use super::{CaptureArgs, Failure};
 use crate::{
@@ -17,10 +21,12 @@ use crate::{
         record::Record,
         support,
     },
+    privileges,
     processes::{
         Process,
         identity::Identifier,
         proc::Proc,
+        reader::{self, Answer, Reader},
         selector::{SelectedBy, Selectors, Survey},
         table::ProcessTable,
     },
@@ -33,6 +39,15 @@ pub(super) const RECORDING_VERSION: u32 = 1;
 /// Where the file systems of the host are.
 const PROC: &str = "/proc";
 
+/// How long it may take at the start to read who the selected processes are.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Events that may wait for a process to be known: those of half a second at 200 000 a second.
+const MAX_HELD: usize = 100_000;
+
+/// Processes whose late answers are still looked for.
+const MAX_LATE: usize = 1024;
+
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
     capture: Capture,
@@ -43,9 +58,42 @@ pub(super) struct Observer {
     one_by_one: bool,
     /// Why a chosen process is observed.
     chosen: HashMap<Pid, SelectedBy>,
-    /// Processes that the engine knows.
+    /// Processes that the engine knows, or will before the events that are held.
     told: HashSet<Pid>,
     uring: HashSet<Pid>,
+    /// What waits, in its order, for the process at its front to be known.
+    held: VecDeque<Held>,
+    /// Processes that were told of before they were known.
+    late: Vec<Introduction>,
+}
+
+enum Held {
+    Process(Introduction),
+    Event(Event),
+}
+
+/// A process that the engine is to be told of.
+struct Introduction {
+    pid: Pid,
+    answer: Answer,
+    /// What it was called when it was seen.
+    command: Option<String>,
+}
+
+impl Introduction {
+    /// The process, once it is known.
+    fn known(&self) -> Option<Arc<Process>> {
+        Some(self.answer.known()?.unwrap_or_else(|| self.unknown()))
+    }
+
+    /// What is known of it by now.
+    fn best(&self) -> Arc<Process> {
+        self.answer.best().map_or_else(|| self.unknown(), |identity| Arc::clone(&identity.process))
+    }
+
+    fn unknown(&self) -> Arc<Process> {
+        Arc::new(Process::unknown(self.pid, self.command.as_deref()))
+    }
 }
 
 impl Observer {
@@ -57,9 +105,8 @@ impl Observer {
         observer.select_existing()?;
         // Who they are is read before anything else is: one that ends right after its first request has a name then, and
         // so have the copies it makes of itself.
-        for pid in observer.chosen.keys() {
-            observer.table.get_or_read(*pid);
-        }
+        let answers: Vec<Answer> = observer.chosen.keys().map(|pid| observer.table.ask(*pid)).collect();
+        observer.table.reader().wait(&answers, START_LIMIT);
         Ok(observer)
     }
 
@@ -90,13 +137,15 @@ impl Observer {
         })?;
         Ok(Self {
             capture,
-            table: ProcessTable::new(Identifier::new(proc.clone())),
+            table: ProcessTable::new(Reader::new(Identifier::new(proc.clone()))),
             proc,
             selectors,
             one_by_one,
             chosen: HashMap::new(),
             told: HashSet::new(),
             uring: HashSet::new(),
+            held: VecDeque::new(),
+            late: Vec::new(),
         })
     }
 
@@ -127,16 +176,45 @@ impl Observer {
         Ok(Event::Start { version: RECORDING_VERSION, wall_offset, seed })
     }
 
-    /// Hands over what waits in the ring buffer.
+    /// Everything is attached and started: the calling thread gives up the privileges that only that took.
+    pub(super) fn settle(&self, also_kept: CapabilitySet) -> Result<(), Failure> {
+        let kernel = support::Host::at("/").kernel().unwrap_or_default();
+        privileges::give_up_all_but(privileges::capturing(kernel) | also_kept)
+            .and_then(|()| privileges::close_memory())
+            .map_err(|error| format!("the kernel does not let syspan give up its privileges: {error}").into())
+    }
+
+    /// Hands over what waits in the ring buffer, as far as it is known whose it is.
     pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
+        self.release(&mut take);
         while let Some(record) = self.capture.next_record() {
             self.handle(record, &mut take);
         }
+        self.release(&mut take);
     }
 
-    /// What the kernel could not tell, since the last call.
-    pub(super) fn losses(&mut self, mut take: impl FnMut(Event)) {
-        self.capture.losses(now()).into_iter().for_each(&mut take);
+    /// What the kernel could not tell since the last call, and the time, behind what was drained before.
+    pub(super) fn tick(&mut self, mut take: impl FnMut(Event)) {
+        let time = now();
+        for event in self.capture.losses(time) {
+            self.pass(event, &mut take);
+        }
+        self.pass(Event::Tick { time }, &mut take);
+    }
+
+    /// The last call of a run: hands over what is held.
+    pub(super) fn finish(&mut self, mut take: impl FnMut(Event)) {
+        let introductions = self.held.iter().filter_map(|held| match held {
+            Held::Process(introduction) => Some(&introduction.answer),
+            Held::Event(_) => None,
+        });
+        self.table.reader().wait(introductions, reader::LIMIT);
+        while let Some(held) = self.held.pop_front() {
+            take(match held {
+                Held::Process(introduction) => Event::Process(introduction.best()),
+                Held::Event(event) => event,
+            });
+        }
     }
 
     /// Follows a socket no longer.
@@ -155,11 +233,11 @@ impl Observer {
                 if let Event::Data(data) = &event {
                     self.introduce(data.task.pid, None, take);
                 }
-                take(event);
+                self.pass(event, take);
             }
             Record::Socket(socket, command) => {
                 self.introduce(socket.task.pid, Some(&command), take);
-                take(Event::Socket(socket));
+                self.pass(Event::Socket(socket), take);
             }
             Record::Exec(pid) => self.executed(pid),
             Record::Fork { parent, child } => {
@@ -179,40 +257,44 @@ impl Observer {
                 self.chosen.remove(&pid);
                 self.uring.remove(&pid);
                 if self.told.remove(&pid) {
-                    take(Event::Exit { time, pid });
+                    self.pass(Event::Exit { time, pid }, take);
                 }
             }
             Record::Listen(pid) => self.decide(pid),
             Record::IoUring(pid) => {
                 if self.uring.insert(pid) {
-                    take(Event::Lost { time: now(), cause: Loss::IoUring.name().to_owned(), count: 1 });
+                    let event = Event::Lost { time: now(), cause: Loss::IoUring.name().to_owned(), count: 1 };
+                    self.pass(event, take);
                 }
             }
         }
     }
 
-    /// A process is another program now. What one that was chosen by itself is called is read before its sockets are seen:
-    /// it may not live long.
+    /// A process is another program now. Who one that was chosen by itself is, is asked before its sockets are seen: it may not
+    /// live long.
     fn executed(&mut self, pid: Pid) {
         self.table.on_exec(pid);
         self.told.remove(&pid);
-        if !self.selectors.exes.is_empty() {
+        // Who listened by what it inherited, or runs a program by another's name, may do so no longer.
+        if !self.selectors.exes.is_empty() || !self.selectors.ports.is_empty() {
             self.decide(pid);
         }
         if self.chosen.contains_key(&pid) {
-            self.table.get_or_read(pid);
+            self.table.ask(pid);
         }
     }
 
     /// Observes a process or stops observing it, by what it is now.
     fn decide(&mut self, pid: Pid) {
         let Some(candidate) = Survey::one(&self.proc, &self.selectors, pid) else { return };
-        let parent = self.chosen.get(&candidate.parent).cloned();
+        // A child that was taken in stays so, though its parent may have ended.
+        let taken_in = self.chosen.get(&pid).filter(|by| by.includes_children());
+        let parent = taken_in.or_else(|| self.chosen.get(&candidate.parent)).cloned();
         match self.selectors.decide(&candidate, parent.as_ref(), std::process::id()) {
             Some(by) => match self.capture.select(pid) {
                 Ok(()) => {
                     self.chosen.insert(pid, by);
-                    self.table.get_or_read(pid);
+                    self.table.ask(pid);
                 }
                 Err(error) => tracing::warn!(pid, %error, "the process is not observed"),
             },
@@ -229,8 +311,52 @@ impl Observer {
         if !self.told.insert(pid) {
             return;
         }
-        let process = self.table.get_or_read(pid).unwrap_or_else(|| Arc::new(Process::unknown(pid, command)));
-        take(Event::Process(process));
+        let introduction = Introduction { pid, answer: self.table.ask(pid), command: command.map(str::to_owned) };
+        match introduction.known() {
+            Some(process) => self.pass(Event::Process(process), take),
+            None => self.held.push_back(Held::Process(introduction)),
+        }
+    }
+
+    /// Hands an event over, or holds it behind those that are held.
+    fn pass(&mut self, event: Event, take: &mut impl FnMut(Event)) {
+        if self.held.is_empty() { take(event) } else { self.held.push_back(Held::Event(event)) }
+    }
+
+    /// Hands over what is held up to a process that is not known yet but may be soon. One that takes too long is told of as
+    /// what it is known by now, and again when more is known.
+    fn release(&mut self, take: &mut impl FnMut(Event)) {
+        let Self { table, late, .. } = self;
+        late.retain(|introduction| {
+            let Some(process) = introduction.known() else { return true };
+            if table.is_current(introduction.pid, &introduction.answer) {
+                take(Event::Process(process));
+            }
+            false
+        });
+        if self.held.is_empty() {
+            return;
+        }
+        let hurry = self.held.len() > MAX_HELD || self.table.reader().is_stuck();
+        while let Some(held) = self.held.pop_front() {
+            match held {
+                Held::Event(event) => take(event),
+                Held::Process(introduction) => match introduction.known() {
+                    Some(process) => take(Event::Process(process)),
+                    None if hurry || introduction.answer.asked().elapsed() >= reader::LIMIT => {
+                        self.table.reader().hurry();
+                        take(Event::Process(introduction.best()));
+                        if self.late.len() < MAX_LATE {
+                            self.late.push(introduction);
+                        }
+                    }
+                    None => {
+                        self.held.push_front(Held::Process(introduction));
+                        return;
+                    }
+                },
+            }
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
+use rustix::thread::CapabilitySet;
+
 use super::{
     CaptureArgs, Failure,
-    observer::{Observer, now},
+    observer::Observer,
     pipeline,
     recording::Writer,
     run::{ready, runtime},
@@ -26,6 +28,7 @@ pub(super) fn record(
     let mut events = 0u64;
     let mut failed = None;
     writer.write(&Observer::beginning()?)?;
+    observer.settle(CapabilitySet::empty())?;
     ready(&observer);
     loop {
         let last = stop.is_due();
@@ -40,8 +43,8 @@ pub(super) fn record(
         };
         observer.drain(&mut take);
         if last {
-            observer.losses(&mut take);
-            take(Event::Tick { time: now() });
+            observer.tick(&mut take);
+            observer.finish(&mut take);
         }
         if let Some(error) = failed {
             return Err(error.into());

@@ -166,7 +166,8 @@ impl Host {
     }
 
     /// `major.minor` of the kernel's release.
-    fn kernel(&self) -> Option<(u32, u32)> {
+    #[must_use]
+    pub fn kernel(&self) -> Option<(u32, u32)> {
         let release = self.read("proc/sys/kernel/osrelease")?;
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))

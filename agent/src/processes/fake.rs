@@ -3,6 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
+use rustix::fs::{FileType, Mode};
 use tempfile::TempDir;
 
 use super::proc::Proc;
@@ -20,6 +21,7 @@ impl Fake {
         fake.write("sys/kernel/hostname", b"pluto\n");
         fake.write("sys/kernel/random/boot_id", b"11111111-2222-3333-4444-555555555555\n");
         fake.link("self/ns/uts", "uts:[4026531838]");
+        fake.write("1/status", b"Name:\tinit\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t \n");
         fake.write("1/root/etc/machine-id", b"0123456789abcdef0123456789abcdef\n");
         fake.write("1/root/etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nshop:x:1000:1000::/srv:/bin/sh\n");
         fake
@@ -56,7 +58,7 @@ impl Fake {
         self.write(&format!("{pid}/cmdline"), arguments.as_bytes());
         self.environment(pid, &[]);
         self.write(&format!("{pid}/cgroup"), b"0::/\n");
-        self.write(&format!("{pid}/status"), b"Name:\tx\nUid:\t1000\t1000\t1000\t1000\n");
+        self.write(&format!("{pid}/status"), b"Name:\tx\nUid:\t1\t1000\t3\t4\nGid:\t1\t1001\t3\t4\nGroups:\t4 27\n");
         self.write(
             &format!("{pid}/root/etc/passwd"),
             b"root:x:0:0:root:/root:/bin/sh\nshop:x:1000:1000::/srv:/bin/sh\n",
@@ -89,6 +91,13 @@ impl Fake {
              1: 0100007F:0050 0100007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 777 1 0 0\n"
         );
         self.write(&format!("{pid}/net/tcp"), format!("{head}{lines}").as_bytes());
+    }
+
+    /// A file that whoever opens it waits for, until someone writes to it.
+    pub(super) fn hang(&self, path: &str) {
+        let path = self.path(path);
+        let _ = fs::remove_file(&path);
+        rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     }
 
     pub(super) fn remove(&self, pid: Pid) {
