@@ -53,13 +53,24 @@ impl Syspan {
     /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
     /// ready.
     pub fn start(arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
+        Self::start_by(&Command::new(program()), arguments, pids, environment)
+    }
+
+    /// The same of another program, which may be one that starts the agent in its own way.
+    pub fn start_by(
+        program: &Command,
+        arguments: &[&str],
+        pids: &[u32],
+        environment: &[(&str, String)],
+    ) -> Result<Self> {
         let folder = TempDir::with_prefix("syspan-")?;
         // Spans go to a file, which never makes the agent wait for a reader; messages are the server's log.
         let spans = folder.path().join("spans");
         File::create(&spans)?;
         let mut command = Command::new("sh");
         command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans);
-        command.arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
+        command.arg(program.get_program()).args(program.get_args());
+        command.arg("run").args(arguments).envs(environment.iter().cloned());
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }

@@ -5,7 +5,6 @@ use std::{
     io::Read as _,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
-    time::Duration,
 };
 
 use rustix::{
@@ -38,9 +37,6 @@ pub(super) const RECORDING_VERSION: u32 = 1;
 
 /// Where the file systems of the host are.
 const PROC: &str = "/proc";
-
-/// How long it may take at the start to read who the selected processes are.
-const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// Events that may wait for a process to be known: those of half a second at 200 000 a second.
 const MAX_HELD: usize = 100_000;
@@ -106,7 +102,7 @@ impl Observer {
         // Who they are is read before anything else is: one that ends right after its first request has a name then, and
         // so have the copies it makes of itself.
         let answers: Vec<Answer> = observer.chosen.keys().map(|pid| observer.table.ask(*pid)).collect();
-        observer.table.reader().wait(&answers, START_LIMIT);
+        observer.table.reader().wait(&answers, reader::LIMIT);
         Ok(observer)
     }
 
@@ -118,7 +114,9 @@ impl Observer {
     }
 
     fn load(selectors: Selectors, args: &CaptureArgs, children_only: bool) -> Result<Self, Failure> {
-        support::doctor(&support::Host::at("/")).require()?;
+        let report = support::doctor(&support::Host::at("/"));
+        report.require()?;
+        report.restrictions().for_each(|sentence| eprintln!("syspan: {sentence}"));
         let proc = Proc::at(PROC);
         if !children_only {
             // A wrong --pid is said before anything is loaded.

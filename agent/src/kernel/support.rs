@@ -65,23 +65,22 @@ impl Check {
     fn missing(name: &'static str, found: impl Into<String>, remedy: &'static str) -> Self {
         Self { name, status: Status::Missing, found: found.into(), remedy: Some(remedy) }
     }
+
+    /// What was found and what to do about it.
+    fn sentence(&self) -> String {
+        match self.remedy {
+            Some(remedy) => format!("{}: {remedy}", self.found),
+            None => self.found.clone(),
+        }
+    }
 }
 
 /// Something that syspan cannot run without is missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.sentence())]
+#[error("{}", check.sentence())]
 pub struct Unsupported {
     /// The first check that failed.
     pub check: Check,
-}
-
-impl Unsupported {
-    fn sentence(&self) -> String {
-        match self.check.remedy {
-            Some(remedy) => format!("{}: {remedy}", self.check.found),
-            None => self.check.found.clone(),
-        }
-    }
 }
 
 /// All checks.
@@ -116,6 +115,12 @@ impl Report {
             "\nsyspan cannot run here until what is MISSING is remedied.\n"
         });
         text
+    }
+
+    /// A sentence for each permission that syspan runs without but sees less.
+    pub fn restrictions(&self) -> impl Iterator<Item = String> {
+        let is_restriction = |check: &&Check| check.status == Status::Warning && check.name.starts_with("CAP_");
+        self.checks.iter().filter(is_restriction).map(Check::sentence)
     }
 
     /// Fails with the first thing that is missing.

@@ -95,6 +95,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// Since when each thread has been at its present job.
     since: Vec<Option<Instant>>,
+    /// How many were done.
+    done: u64,
     over: bool,
 }
 
@@ -148,14 +150,17 @@ impl Reader {
         }
     }
 
-    /// Waits until all of these are known, or `limit` has passed.
+    /// Waits until all of these are known, or nothing has become known for as long as `limit`.
     pub fn wait<'a>(&mut self, answers: impl IntoIterator<Item = &'a Answer>, limit: Duration) {
-        let until = Instant::now() + limit;
+        let (mut until, mut done) = (Instant::now() + limit, 0);
         for answer in answers {
             while answer.0.read.get().is_none() {
-                let Some(left) = until.checked_duration_since(Instant::now()) else { return };
                 self.hurry();
                 let state = self.shared.state();
+                if state.done != done {
+                    (until, done) = (Instant::now() + limit, state.done);
+                }
+                let Some(left) = until.checked_duration_since(Instant::now()) else { return };
                 if answer.0.read.get().is_none() {
                     drop(self.shared.answered.wait_timeout(state, left.min(LIMIT)));
                 }
@@ -220,7 +225,10 @@ fn work(number: usize, mut identifier: Identifier, shared: &Shared) {
             }
         };
         let _ = answer.0.read.set(identity); // each is set by one thread, once
-        at(&mut shared.state(), number, None);
+        let mut state = shared.state();
+        at(&mut state, number, None);
+        state.done += 1;
+        drop(state);
         shared.answered.notify_all();
     }
 }
