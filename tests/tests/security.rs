@@ -134,9 +134,10 @@ fn every_thread_gives_up_what_it_does_not_need() -> Result<()> {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
     let script = folder.path().join("forking.py");
     fs::copy(forking(), &script)?;
-    let mut command = Command::new(PYTHON);
-    command.arg(&script).env("PORT", port.to_string()).env("OTEL_SERVICE_NAME", "of-nobody");
-    let mut app = Server::start_with("app", folder.path(), &command, Signal::TERM, Some("nobody"))?;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", PYTHON]).arg(&script);
+    command.env("PORT", port.to_string()).env("OTEL_SERVICE_NAME", "of-nobody");
+    let mut app = Server::start("app", folder.path(), &command)?;
     app.wait_for_port(port)?;
     wait::until("the process to be observed", wait::START, || {
         http::get(port, "/later")?;
@@ -183,7 +184,7 @@ fn a_traced_command_keeps_all_rights() -> Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", script]);
     let expected = rights_of(command.output()?)?;
-    assert!(expected.len() > 20, "{expected:?}");
+    assert!(expected.iter().any(|line| line.starts_with("CapEff:")), "{expected:?}");
     assert_eq!(rights_of(syspan::exec_output(&["--output", "none"], &command)?)?, expected);
     Ok(())
 }

@@ -3,10 +3,12 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     io::Read as _,
+    num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
 };
 
+use lru::LruCache;
 use rustix::{
     thread::CapabilitySet,
     time::{ClockId, clock_gettime},
@@ -41,6 +43,9 @@ const PROC: &str = "/proc";
 /// Events that may wait for a process to be known: those of half a second at 200 000 a second.
 const MAX_HELD: usize = 100_000;
 
+/// Processes that may be let go while the ring buffer still tells of them.
+const MAX_DISMISSED: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+
 /// Processes whose late answers are still looked for.
 const MAX_LATE: usize = 1024;
 
@@ -54,6 +59,8 @@ pub(super) struct Observer {
     one_by_one: bool,
     /// Why a chosen process is observed.
     chosen: HashMap<Pid, SelectedBy>,
+    /// Processes that are observed no longer, of which something may still be in the ring buffer.
+    dismissed: LruCache<Pid, ()>,
     /// Processes that the engine knows, or will before the events that are held.
     told: HashSet<Pid>,
     uring: HashSet<Pid>,
@@ -140,6 +147,7 @@ impl Observer {
             selectors,
             one_by_one,
             chosen: HashMap::new(),
+            dismissed: LruCache::new(MAX_DISMISSED),
             told: HashSet::new(),
             uring: HashSet::new(),
             held: VecDeque::new(),
@@ -229,11 +237,17 @@ impl Observer {
         match record {
             Record::Event(event) => {
                 if let Event::Data(data) = &event {
+                    if self.dismissed.contains(&data.task.pid) {
+                        return;
+                    }
                     self.introduce(data.task.pid, None, take);
                 }
                 self.pass(event, take);
             }
             Record::Socket(socket, command) => {
+                if self.dismissed.contains(&socket.task.pid) {
+                    return;
+                }
                 self.introduce(socket.task.pid, Some(&command), take);
                 self.pass(Event::Socket(socket), take);
             }
@@ -241,6 +255,7 @@ impl Observer {
             Record::Fork { parent, child } => {
                 self.table.on_fork(parent, child);
                 self.told.remove(&child);
+                self.dismissed.pop(&child);
                 if !self.one_by_one {
                     return;
                 }
@@ -291,6 +306,7 @@ impl Observer {
         match self.selectors.decide(&candidate, parent.as_ref(), std::process::id()) {
             Some(by) => match self.capture.select(pid) {
                 Ok(()) => {
+                    self.dismissed.pop(&pid);
                     self.chosen.insert(pid, by);
                     self.table.ask(pid);
                 }
@@ -299,6 +315,7 @@ impl Observer {
             None => {
                 if self.chosen.remove(&pid).is_some() {
                     self.capture.deselect(pid);
+                    self.dismissed.put(pid, ());
                 }
             }
         }
