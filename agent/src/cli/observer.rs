@@ -28,7 +28,7 @@ use crate::{
         identity::Identifier,
         proc::Proc,
         reader::{self, Answer, Reader},
-        selector::{SelectedBy, Selectors, Survey},
+        selector::{Candidate, SelectedBy, Selectors, Survey},
         table::ProcessTable,
     },
     streams::Loss,
@@ -273,7 +273,11 @@ impl Observer {
                     self.pass(Event::Exit { time, pid }, take);
                 }
             }
-            Record::Listen(pid) => self.decide(pid),
+            Record::Listen(pid) => {
+                if let Some(candidate) = Survey::one(&self.proc, &self.selectors, pid) {
+                    self.decide(&candidate);
+                }
+            }
             Record::IoUring(pid) => {
                 if self.uring.insert(pid) {
                     let event = Event::Lost { time: now(), cause: Loss::IoUring.name().to_owned(), count: 1 };
@@ -288,9 +292,14 @@ impl Observer {
     fn executed(&mut self, pid: Pid) {
         self.table.on_exec(pid);
         self.told.remove(&pid);
-        // Who listened by what it inherited, or runs a program by another's name, may do so no longer.
+        // Who listened by what it inherited, or was found by its program's name, may be another kind of program now; one that
+        // ended already may have been.
         if !self.selectors.exes.is_empty() || !self.selectors.ports.is_empty() {
-            self.decide(pid);
+            match Survey::one(&self.proc, &self.selectors, pid) {
+                Some(candidate) => self.decide(&candidate),
+                None if self.is_taken_in(pid) => {}
+                None => self.dismiss(pid),
+            }
         }
         if self.chosen.contains_key(&pid) {
             self.table.ask(pid);
@@ -298,12 +307,11 @@ impl Observer {
     }
 
     /// Observes a process or stops observing it, by what it is now.
-    fn decide(&mut self, pid: Pid) {
-        let Some(candidate) = Survey::one(&self.proc, &self.selectors, pid) else { return };
+    fn decide(&mut self, candidate: &Candidate) {
+        let pid = candidate.pid;
         // A child that was taken in stays so, though its parent may have ended.
-        let taken_in = self.chosen.get(&pid).filter(|by| by.includes_children());
-        let parent = taken_in.or_else(|| self.chosen.get(&candidate.parent)).cloned();
-        match self.selectors.decide(&candidate, parent.as_ref(), std::process::id()) {
+        let because = if self.is_taken_in(pid) { pid } else { candidate.parent };
+        match self.selectors.decide(candidate, self.chosen.get(&because), std::process::id()) {
             Some(by) => match self.capture.select(pid) {
                 Ok(()) => {
                     self.dismissed.pop(&pid);
@@ -312,12 +320,20 @@ impl Observer {
                 }
                 Err(error) => tracing::warn!(pid, %error, "the process is not observed"),
             },
-            None => {
-                if self.chosen.remove(&pid).is_some() {
-                    self.capture.deselect(pid);
-                    self.dismissed.put(pid, ());
-                }
-            }
+            None => self.dismiss(pid),
+        }
+    }
+
+    /// Whether a process is observed because it descends from one that was named.
+    fn is_taken_in(&self, pid: Pid) -> bool {
+        self.chosen.get(&pid).is_some_and(SelectedBy::includes_children)
+    }
+
+    /// Observes a process no longer.
+    fn dismiss(&mut self, pid: Pid) {
+        if self.chosen.remove(&pid).is_some() {
+            self.capture.deselect(pid);
+            self.dismissed.put(pid, ());
         }
     }
 
