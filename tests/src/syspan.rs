@@ -50,6 +50,14 @@ impl Syspan {
         Self::start(&[&["--output", "otlp-json"], arguments].concat(), pids, &[])
     }
 
+    /// The same, run by another command that is given it as arguments (`setpriv …`).
+    pub fn run_by(launcher: &[String], pids: &[u32], arguments: &[&str]) -> Result<Self> {
+        let (first, rest) = launcher.split_first().context("no launcher")?;
+        let mut command = Command::new(first);
+        command.args(rest).arg(program());
+        Self::start_by(&command, &[&["--output", "otlp-json"], arguments].concat(), pids, &[])
+    }
+
     /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
     /// ready.
     pub fn start(arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {

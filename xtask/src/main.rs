@@ -1,4 +1,4 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|demo|bench`.
+//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench`.
 
 mod bench;
 mod build;
@@ -7,6 +7,7 @@ mod lint;
 mod setup;
 mod steps;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -31,6 +32,8 @@ enum Command {
     Test(test::Options),
     /// Formatting, clippy, dependency rules and spelling
     Lint,
+    /// The agent under other kernels, in virtual machines: writes docs/kernels.md when it was told `--kernel all`
+    Vm(vm::Options),
     /// A small shop, traced: ends with the trace that shows its forgotten N+1 query
     Demo(demo::Options),
     /// What tracing costs: writes docs/benchmarks.md
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Build => build::run(),
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
+        Command::Vm(options) => vm::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

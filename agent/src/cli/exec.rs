@@ -55,7 +55,7 @@ pub(super) fn exec(capture: &CaptureArgs, show: &Show, command: &[OsString]) -> 
     while !ended() {
         thread::sleep(pipeline::INTERVAL);
     }
-    runtime.block_on(sink.finish(engine.losses().clone()))?;
+    runtime.block_on(sink.finish(engine.accounts()))?;
     Ok(ExitCode::from(status.map_or(1, exit_status)))
 }
 

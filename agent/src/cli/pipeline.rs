@@ -55,10 +55,12 @@ pub(super) fn run(
         if last || time.saturating_sub(last_tick) >= TICK {
             last_tick = time;
             observer.tick(|event| engine.step(event, &mut output));
+            sink.account(engine.accounts(), time);
         }
         for advice in output.advice.drain(..) {
             match advice {
                 Advice::Ignore(socket) => observer.ignore(socket),
+                Advice::Forget(socket) => observer.forget(socket),
                 Advice::Sql(socket) => observer.follow_sql(socket),
             }
         }

@@ -9,18 +9,20 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{Program, ProgramError, RawTracePoint, TracePoint},
-    util::nr_cpus,
+    programs::{Program, ProgramError, RawTracePoint},
+    util::{KernelVersion, nr_cpus},
 };
 use aya_log::EbpfLogger;
-use syspan_abi::{Config, Counter, SocketState, selection, verdict};
+use syspan_abi::{self as abi, Config, Counter, SocketState, selection, verdict};
 use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        offsets, record,
+        offsets,
+        programs::{self, LoadedProgram},
+        record, syscalls,
     },
     streams::Loss,
 };
@@ -28,8 +30,14 @@ use crate::{
 /// The programs, built by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SYSPAN_EBPF_OBJECT"));
 
-/// System calls that only newer kernels have; without them there is nothing to watch.
-const OPTIONAL: &[&str] = &["sys_enter_epoll_pwait2", "sys_enter_io_uring_setup"];
+/// The raw tracepoints and their programs. Exits come first: none is missed of a call whose entry was seen.
+const HOOKS: [(&str, &str); 5] = [
+    ("sched_process_fork", "sched_process_fork"),
+    ("sched_process_exec", "sched_process_exec"),
+    ("sched_process_exit", "sched_process_exit"),
+    ("sys_exit", "exit_syscall"),
+    ("sys_enter", "enter_syscall"),
+];
 
 /// Part of the ring buffer that may fill before the agent is woken early.
 const WAKE_PART: u32 = 4;
@@ -73,7 +81,7 @@ pub enum CaptureError {
     #[error("the kernel refused the eBPF program {name}: {}; `syspan doctor` says more", chain(.source))]
     Program {
         /// Its name.
-        name: String,
+        name: &'static str,
         /// Why.
         #[source]
         source: ProgramError,
@@ -100,19 +108,21 @@ pub struct Capture {
     processes: HashMap<MapData, u32, u32>,
     sockets: HashMap<MapData, u64, SocketState>,
     counts: PerCpuArray<MapData, u64>,
-    told: [u64; 4],
+    told: [u64; COUNTERS.len()],
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 /// A loss counter and the cause it stands for.
-const COUNTERS: [(Counter, Loss); 4] = [
+const COUNTERS: [(Counter, Loss); abi::COUNTERS as usize] = [
     (Counter::RingFull, Loss::RingFull),
     (Counter::MapFull, Loss::MapFull),
     (Counter::UserFault, Loss::UserFault),
     (Counter::Budget, Loss::Budget),
+    (Counter::NoticeLost, Loss::NoticeLost),
+    (Counter::DescriptorGone, Loss::DescriptorGone),
 ];
 
 impl Capture {
@@ -123,6 +133,8 @@ impl Capture {
     pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
         let blob = std::fs::read(Path::new("/").join(btf::VMLINUX)).map_err(CaptureError::NoBtf)?;
         let globals = Config {
+            syscalls: syscalls::table(),
+            typed_task: typed_task().into(),
             offsets: offsets::read(&Btf::parse(&blob)?)?,
             all: settings.all.into(),
             watch_exec: settings.watch_exec.into(),
@@ -156,13 +168,11 @@ impl Capture {
         let counts = PerCpuArray::try_from(take("COUNTS")?)?;
         processes.insert(std::process::id(), selection::EXCLUDED, 0)?;
 
-        for (name, program) in ebpf.programs_mut() {
-            let name = name.to_owned();
-            let optional = OPTIONAL.contains(&name.as_str());
-            match attach(&name, program) {
-                Err(error) if optional => tracing::debug!(name, error = chain(&error), "not on this kernel"),
-                result => result.map_err(|source| CaptureError::Program { name, source })?,
-            }
+        for (hook, name) in HOOKS {
+            let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded);
+            program
+                .and_then(|program| attach(hook, program))
+                .map_err(|source| CaptureError::Program { name, source })?;
         }
         let logger = match EbpfLogger::init(&mut ebpf) {
             Ok(logger) => Some(logger),
@@ -173,7 +183,13 @@ impl Capture {
         };
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; 4], logger, _ebpf: ebpf })
+        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], logger, ebpf })
+    }
+
+    /// The programs as the kernel took them.
+    #[must_use]
+    pub fn programs(&self) -> Vec<LoadedProgram> {
+        programs::examine(self.ebpf.programs())
     }
 
     /// Observes a process from now on.
@@ -200,6 +216,11 @@ impl Capture {
     /// Stops following a socket. A socket that is gone is no error.
     pub fn ignore(&mut self, socket: SocketId) {
         self.give_verdict(socket, verdict::IGNORE);
+    }
+
+    /// Forgets a socket: it is announced again when it is used again.
+    pub fn forget(&mut self, socket: SocketId) {
+        let _ = self.sockets.remove(&socket); // it may have been closed, which removes it as well
     }
 
     /// Follows a socket with the SQL budget.
@@ -253,21 +274,14 @@ impl AsFd for Capture {
     }
 }
 
-/// Loads one program and attaches it to the hook that its name says.
-fn attach(name: &str, program: &mut Program) -> Result<(), ProgramError> {
-    match program {
-        Program::TracePoint(program) => load_tracepoint(name, program),
-        Program::RawTracePoint(program) => load_raw(name, program),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
+/// Whether the verifier knows the type of the current task (`bpf_get_current_task_btf`).
+fn typed_task() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 11, 0))
 }
 
-fn load_tracepoint(name: &str, program: &mut TracePoint) -> Result<(), ProgramError> {
+/// Loads one program and attaches it to a raw tracepoint.
+fn attach(tracepoint: &str, program: &mut Program) -> Result<(), ProgramError> {
+    let program: &mut RawTracePoint = program.try_into()?;
     program.load()?;
-    program.attach("syscalls", name).map(drop)
-}
-
-fn load_raw(name: &str, program: &mut RawTracePoint) -> Result<(), ProgramError> {
-    program.load()?;
-    program.attach(name).map(drop)
+    program.attach(tracepoint).map(drop)
 }
