@@ -369,7 +369,9 @@ fn node_of(folder: &Path, script: &Path, port: u16) -> Result<Command> {
 #[test]
 fn a_process_whose_files_hang_does_not_hold_up_others() -> Result<()> {
     if !Path::new("/dev/fuse").exists() {
-        eprintln!("SKIPPED a_process_whose_files_hang_does_not_hold_up_others: this kernel has no FUSE (/dev/fuse)");
+        // Not eprintln, which libtest keeps to itself.
+        let name = "a_process_whose_files_hang_does_not_hold_up_others";
+        writeln!(std::io::stderr(), "SKIPPED {name}: there is no /dev/fuse (`modprobe fuse`)")?;
         return Ok(());
     }
     let (folder, other_folder) = (TempDir::with_prefix("security-")?, TempDir::with_prefix("security-")?);
