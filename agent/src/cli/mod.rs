@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod exec;
+mod held;
 mod observer;
 mod pipeline;
 mod record;

@@ -1,11 +1,10 @@
 //! Live events: the kernel's, with who the processes are told before anything they did.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     io::Read as _,
     num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
 };
 
 use lru::LruCache;
@@ -14,7 +13,10 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::{CaptureArgs, Failure};
+use super::{
+    CaptureArgs, Failure,
+    held::{Held, Introduction},
+};
 use crate::{
     event::{Event, Pid, SocketId, Time},
     kernel::{
@@ -24,7 +26,6 @@ use crate::{
     },
     privileges,
     processes::{
-        Process,
         identity::Identifier,
         proc::Proc,
         reader::{self, Answer, Reader},
@@ -40,14 +41,8 @@ pub(super) const RECORDING_VERSION: u32 = 1;
 /// Where the file systems of the host are.
 const PROC: &str = "/proc";
 
-/// Events that may wait for a process to be known: those of half a second at 200 000 a second.
-const MAX_HELD: usize = 100_000;
-
 /// Processes that may be let go while the ring buffer still tells of them.
 const MAX_DISMISSED: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
-
-/// Processes whose late answers are still looked for.
-const MAX_LATE: usize = 1024;
 
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
@@ -64,39 +59,7 @@ pub(super) struct Observer {
     /// Processes that the engine knows, or will before the events that are held.
     told: HashSet<Pid>,
     uring: HashSet<Pid>,
-    /// What waits, in its order, for the process at its front to be known.
-    held: VecDeque<Held>,
-    /// Processes that were told of before they were known.
-    late: Vec<Introduction>,
-}
-
-enum Held {
-    Process(Introduction),
-    Event(Event),
-}
-
-/// A process that the engine is to be told of.
-struct Introduction {
-    pid: Pid,
-    answer: Answer,
-    /// What it was called when it was seen.
-    command: Option<String>,
-}
-
-impl Introduction {
-    /// The process, once it is known.
-    fn known(&self) -> Option<Arc<Process>> {
-        Some(self.answer.known()?.unwrap_or_else(|| self.unknown()))
-    }
-
-    /// What is known of it by now.
-    fn best(&self) -> Arc<Process> {
-        self.answer.best().map_or_else(|| self.unknown(), |identity| Arc::clone(&identity.process))
-    }
-
-    fn unknown(&self) -> Arc<Process> {
-        Arc::new(Process::unknown(self.pid, self.command.as_deref()))
-    }
+    held: Held,
 }
 
 impl Observer {
@@ -150,8 +113,7 @@ impl Observer {
             dismissed: LruCache::new(MAX_DISMISSED),
             told: HashSet::new(),
             uring: HashSet::new(),
-            held: VecDeque::new(),
-            late: Vec::new(),
+            held: Held::default(),
         })
     }
 
@@ -192,35 +154,25 @@ impl Observer {
 
     /// Hands over what waits in the ring buffer, as far as it is known whose it is.
     pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
-        self.release(&mut take);
+        self.held.release(&mut self.table, &mut take);
         while let Some(record) = self.capture.next_record() {
             self.handle(record, &mut take);
         }
-        self.release(&mut take);
+        self.held.release(&mut self.table, &mut take);
     }
 
     /// What the kernel could not tell since the last call, and the time, behind what was drained before.
     pub(super) fn tick(&mut self, mut take: impl FnMut(Event)) {
         let time = now();
         for event in self.capture.losses(time) {
-            self.pass(event, &mut take);
+            self.held.pass(event, &mut take);
         }
-        self.pass(Event::Tick { time }, &mut take);
+        self.held.pass(Event::Tick { time }, &mut take);
     }
 
     /// The last call of a run: hands over what is held.
     pub(super) fn finish(&mut self, mut take: impl FnMut(Event)) {
-        let introductions = self.held.iter().filter_map(|held| match held {
-            Held::Process(introduction) => Some(&introduction.answer),
-            Held::Event(_) => None,
-        });
-        self.table.reader().wait(introductions, reader::LIMIT);
-        while let Some(held) = self.held.pop_front() {
-            take(match held {
-                Held::Process(introduction) => Event::Process(introduction.best()),
-                Held::Event(event) => event,
-            });
-        }
+        self.held.finish(self.table.reader(), &mut take);
     }
 
     /// Follows a socket no longer.
@@ -247,14 +199,14 @@ impl Observer {
                     }
                     self.introduce(data.task.pid, None, take);
                 }
-                self.pass(event, take);
+                self.held.pass(event, take);
             }
             Record::Socket(socket, command) => {
                 if self.dismissed.contains(&socket.task.pid) {
                     return;
                 }
                 self.introduce(socket.task.pid, Some(&command), take);
-                self.pass(Event::Socket(socket), take);
+                self.held.pass(Event::Socket(socket), take);
             }
             Record::Exec(pid) => self.executed(pid),
             Record::Fork { parent, child } => {
@@ -275,7 +227,7 @@ impl Observer {
                 self.chosen.remove(&pid);
                 self.uring.remove(&pid);
                 if self.told.remove(&pid) {
-                    self.pass(Event::Exit { time, pid }, take);
+                    self.held.pass(Event::Exit { time, pid }, take);
                 }
             }
             Record::Listen(pid) => {
@@ -286,7 +238,7 @@ impl Observer {
             Record::IoUring(pid) => {
                 if self.uring.insert(pid) {
                     let event = Event::Lost { time: now(), cause: Loss::IoUring.name().to_owned(), count: 1 };
-                    self.pass(event, take);
+                    self.held.pass(event, take);
                 }
             }
         }
@@ -348,51 +300,7 @@ impl Observer {
             return;
         }
         let introduction = Introduction { pid, answer: self.table.ask(pid), command: command.map(str::to_owned) };
-        match introduction.known() {
-            Some(process) => self.pass(Event::Process(process), take),
-            None => self.held.push_back(Held::Process(introduction)),
-        }
-    }
-
-    /// Hands an event over, or holds it behind those that are held.
-    fn pass(&mut self, event: Event, take: &mut impl FnMut(Event)) {
-        if self.held.is_empty() { take(event) } else { self.held.push_back(Held::Event(event)) }
-    }
-
-    /// Hands over what is held up to a process that is not known yet but may be soon. One that takes too long is told of as
-    /// what it is known by now, and again when more is known.
-    fn release(&mut self, take: &mut impl FnMut(Event)) {
-        let Self { table, late, .. } = self;
-        late.retain(|introduction| {
-            let Some(process) = introduction.known() else { return true };
-            if table.is_current(introduction.pid, &introduction.answer) {
-                take(Event::Process(process));
-            }
-            false
-        });
-        if self.held.is_empty() {
-            return;
-        }
-        let hurry = self.held.len() > MAX_HELD || self.table.reader().is_stuck();
-        while let Some(held) = self.held.pop_front() {
-            match held {
-                Held::Event(event) => take(event),
-                Held::Process(introduction) => match introduction.known() {
-                    Some(process) => take(Event::Process(process)),
-                    None if hurry || introduction.answer.asked().elapsed() >= reader::LIMIT => {
-                        self.table.reader().hurry();
-                        take(Event::Process(introduction.best()));
-                        if self.late.len() < MAX_LATE {
-                            self.late.push(introduction);
-                        }
-                    }
-                    None => {
-                        self.held.push_front(Held::Process(introduction));
-                        return;
-                    }
-                },
-            }
-        }
+        self.held.introduce(introduction, take);
     }
 }
 

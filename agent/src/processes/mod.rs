@@ -6,7 +6,7 @@
 pub mod attributes;
 pub mod cgroup;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod identity;
 pub mod name;
 pub mod proc;
