@@ -236,7 +236,7 @@ fn refused(name: &'static str, error: &CaptureError) -> Check {
         return Check::missing(
             name,
             error.to_string(),
-            "see above, and report it together with `uname -r` if all is well",
+            "follow the warnings above; if there are none, report it together with `uname -r`",
         );
     };
     Check::missing(
