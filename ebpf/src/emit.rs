@@ -4,21 +4,72 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated},
 };
-use syspan_abi::{Counter, EndEvent, Header, Kind, ProcessEvent, SocketState};
+use syspan_abi::{Counter, EndEvent, Header, Kind, ProcessEvent, SCRATCHES_OF_A_CPU, SocketState};
 
 use crate::{
     config::config,
-    maps::{RING, SCRATCHES, count},
+    maps::{RING, SCRATCHES, Scratch, add_to, count},
     socket,
     thread::Caller,
 };
 
-/// This CPU's scratch memory as an event.
-#[inline(always)]
-pub fn scratch<T>() -> Option<*mut T> {
-    // SAFETY: plain helper.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    SCRATCHES.get_ptr_mut(cpu).map(|scratch| scratch.cast())
+/// Scratch memory that nobody else uses until it is given back.
+///
+/// Since Linux 7.0 a program at a system call may be interrupted by another thread's, which then runs the same program on
+/// the same CPU; before, the memory of a CPU was its program's alone.
+#[derive(Clone, Copy)]
+pub struct Room {
+    /// Which of [`SCRATCHES`].
+    index: u32,
+}
+
+impl Room {
+    /// Takes one. The adding and the looking may be interrupted in between: then none of the two finds itself alone and
+    /// both go on to the next, but never do both stay.
+    #[inline(always)]
+    pub fn take() -> Option<Self> {
+        // SAFETY: plain helper.
+        let first = unsafe { bpf_get_smp_processor_id() } * SCRATCHES_OF_A_CPU;
+        for index in first..first + SCRATCHES_OF_A_CPU {
+            let scratch = SCRATCHES.get_ptr_mut(index)?;
+            // SAFETY: a word of a map value.
+            let users = unsafe { &raw mut (*scratch).users };
+            add_to(users, 1);
+            // SAFETY: the same.
+            if unsafe { users.read_volatile() } == 1 {
+                return Some(Self { index });
+            }
+            add_to(users, u64::MAX);
+        }
+        None
+    }
+
+    /// The memory.
+    #[inline(always)]
+    pub fn scratch(self) -> Option<*mut Scratch> {
+        SCRATCHES.get_ptr_mut(self.index)
+    }
+
+    /// Gives it back.
+    #[inline(always)]
+    pub fn give_back(self) {
+        if let Some(scratch) = self.scratch() {
+            // SAFETY: a word of a map value.
+            add_to(unsafe { &raw mut (*scratch).users }, u64::MAX);
+        }
+    }
+
+    /// As a number, for functions that take only those.
+    #[inline(always)]
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    /// The room of this number.
+    #[inline(always)]
+    pub fn of(index: u32) -> Self {
+        Self { index }
+    }
 }
 
 /// Sends one record; false when the ring is full, which is counted as `lost`. The agent comes by itself every few
@@ -47,7 +98,7 @@ pub fn notice<T>(event: *const T) -> bool {
 /// Fills in a header.
 #[inline(always)]
 pub fn header(header: &mut Header, kind: Kind, caller: Caller, turn: u32, time: u64, socket: u64) {
-    let Caller { pid, tid } = caller;
+    let Caller { pid, tid, .. } = caller;
     *header = Header { kind: kind as u32, pid, tid, turn, time, socket };
 }
 

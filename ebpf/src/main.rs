@@ -7,6 +7,7 @@
 //! Two steps for each call: at entry the arguments are kept by thread ([`thread`]), at exit the result decides what
 //! they meant. A process that is not observed costs one table look-up at entry and one at exit.
 
+#![feature(asm_experimental_arch)]
 #![no_std]
 #![no_main]
 #![expect(
@@ -19,6 +20,7 @@ mod emit;
 mod hooks;
 mod maps;
 mod payload;
+mod preemption;
 mod socket;
 mod task;
 mod thread;

@@ -1,5 +1,7 @@
 //! The tables, and the loss counters.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
@@ -35,6 +37,8 @@ pub static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0)
 /// Room for an event while it is put together: the header, then `head` and `tail` at any masked offset.
 #[repr(C)]
 pub struct Scratch {
+    /// How many programs want it; the one that finds itself alone has it.
+    pub users: u64,
     /// Bytes of the record.
     pub bytes: [u8; SCRATCH],
     /// While buffers are gathered: bytes copied so far.
@@ -46,8 +50,7 @@ pub struct Scratch {
 /// Twice the longest head, so that `offset (masked) + length (bounded)` is inside for every value.
 pub const SCRATCH: usize = 128 + 2 * MAX_HEAD + MAX_TAIL;
 
-/// One for each CPU (not a per-CPU array: those hold at most 32 KiB); resized at load to the number of CPUs. A program
-/// is not preempted by another of these on its CPU.
+/// [`SCRATCHES_OF_A_CPU`] for each CPU (not a per-CPU array: those hold at most 32 KiB); resized at load to the number of CPUs.
 #[map]
 pub static SCRATCHES: Array<Scratch> = Array::with_max_entries(1, 0);
 
@@ -61,7 +64,14 @@ pub fn count(counter: Counter) {
 #[inline(always)]
 pub fn add(counter: Counter, losses: u64) {
     if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
-        // SAFETY: a map value of this CPU.
-        unsafe { *value += losses };
+        add_to(value, losses);
     }
+}
+
+/// Adds to a word of a map as one instruction, which an interruption does not split. (`BPF_XADD`, in assembly because Rust has
+/// no such operation for this target; it gives no result, as those that do are newer than Linux 5.10.)
+#[inline(always)]
+pub fn add_to(word: *mut u64, number: u64) {
+    // SAFETY: an aligned word of a map value, which the verifier checks.
+    unsafe { asm!("lock *(u64 *)({word} + 0) += {number}", word = in(reg) word, number = in(reg) number) };
 }

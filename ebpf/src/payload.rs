@@ -10,7 +10,7 @@ use syspan_abi::{
 use crate::{
     config::config,
     emit,
-    maps::{SCRATCH, Scratch, add, count},
+    maps::{SCRATCH, add, count},
     socket,
     thread::{Call, Caller, op},
 };
@@ -155,11 +155,29 @@ fn one<const WAY: u32>(
     position: u32,
     length: u32,
 ) {
-    let Some(scratch) = emit::scratch::<Scratch>() else {
-        count(Counter::RingFull);
+    let Some(room) = emit::Room::take() else {
+        count(Counter::Preempted);
         return;
     };
-    let event = scratch.cast::<DataEvent>();
+    write::<WAY>(room, state, call, moved, source, position, length);
+    room.give_back();
+}
+
+/// The same, in this room.
+#[inline(always)]
+fn write<const WAY: u32>(
+    room: emit::Room,
+    state: *mut SocketState,
+    call: &Call,
+    moved: &Moved,
+    source: Source,
+    position: u32,
+    length: u32,
+) {
+    let Some(scratch) = room.scratch() else { return };
+    // SAFETY: the first member that is written.
+    let record = unsafe { (*scratch).bytes.as_mut_ptr() };
+    let event = record.cast::<DataEvent>();
     let budget = allow::<WAY>(state);
     let mut head = if length < budget { length } else { budget };
     let rest = length - head;
@@ -170,7 +188,7 @@ fn one<const WAY: u32>(
     }
     // SAFETY: this CPU's scratch and a map value; offsets and lengths are bounded for the verifier.
     unsafe {
-        let bytes = (*scratch).bytes.as_mut_ptr().add(size_of::<DataEvent>());
+        let bytes = record.add(size_of::<DataEvent>());
         if source.buffers == 0 {
             if head > 0 && !read(bytes, 0, head as u64, source.address) {
                 head = 0;
@@ -182,10 +200,10 @@ fn one<const WAY: u32>(
         } else {
             let all = source.buffers;
             // At most what was asked for, which the verifier does not know of a function's result.
-            head = gather(0, source.address, all, 0, head as u64) as u32 & (2 * MAX_HEAD as u32 - 1);
+            head = gather(place(room, 0), source.address, all, 0, head as u64) as u32 & (2 * MAX_HEAD as u32 - 1);
             if tail > 0 {
                 let from = (length - tail) as u64;
-                let got = gather(head as u64, source.address, all, from, tail as u64);
+                let got = gather(place(room, head), source.address, all, from, tail as u64);
                 if got < tail as u64 {
                     tail = 0;
                 }
@@ -205,7 +223,7 @@ fn one<const WAY: u32>(
         (*event).tail = tail;
         let size = black_box(size_of::<DataEvent>() as u64 + head as u64 + tail as u64);
         if size <= SCRATCH as u64 {
-            emit::send(scratch as *const u8, size, Counter::RingFull);
+            emit::send(record, size, Counter::RingFull);
         }
     }
 }
@@ -246,16 +264,23 @@ unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
     failed == 0
 }
 
-/// Copies `wanted` bytes, from byte `from` of an iovec array on, to `offset` of this CPU's scratch; gives how many it got.
+/// A place in a room as one number.
+#[inline(always)]
+fn place(room: emit::Room, offset: u32) -> u64 {
+    (room.index() as u64) << 32 | offset as u64
+}
+
+/// Copies `wanted` bytes, from byte `from` of an iovec array on, to a [`place`]; gives how many it got.
 ///
 /// A function of its own with plain numbers as arguments, so that the verifier checks it once and not for each way to it;
 /// and what a round leaves for the next lies in memory, of which the verifier keeps no track: all rounds look the same to it.
 /// With both it takes milliseconds instead of seconds to load.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn gather(offset: u64, vector: u64, buffers: u64, from: u64, wanted: u64) -> u64 {
-    let Some(scratch) = emit::scratch::<Scratch>() else { return 0 };
-    // SAFETY: this CPU's scratch; `read` keeps inside it.
+pub extern "C" fn gather(place: u64, vector: u64, buffers: u64, from: u64, wanted: u64) -> u64 {
+    let Some(scratch) = emit::Room::of((place >> 32) as u32).scratch() else { return 0 };
+    let offset = place & u32::MAX as u64;
+    // SAFETY: the caller's scratch; `read` keeps inside it.
     unsafe {
         let bytes = (*scratch).bytes.as_mut_ptr().add(size_of::<DataEvent>());
         let got = &raw mut (*scratch).got;

@@ -146,19 +146,26 @@ pub fn first_sight(file: File, caller: Caller, turn: u32, time: u64, how: u32) -
         reserved: 0,
     };
     if stream {
-        let event = emit::scratch::<SocketEvent>()?;
-        // SAFETY: this CPU's scratch, large enough for the event.
-        unsafe {
-            describe(&mut *event, sk, family);
-            let header = &mut (*event).header;
-            emit::header(header, syspan_abi::Kind::Socket, caller, turn, time, file.inode);
-            (*event).origin = how;
-            // Of a socket that has just been connected; of others it is not known what came before.
-            let new = how != origin::UNKNOWN && (!inet || connection == TCP_ESTABLISHED);
-            (*event).positions = if new { positions(&raw mut state) } else { Positions::default() };
-            (*event).reserved = 0;
-            state.announced = emit::notice(event) as u32;
+        let Some(room) = emit::Room::take() else {
+            count(Counter::Preempted);
+            return None;
+        };
+        if let Some(scratch) = room.scratch() {
+            // SAFETY: the room's memory, large enough for the event.
+            unsafe {
+                let event = (*scratch).bytes.as_mut_ptr().cast::<SocketEvent>();
+                describe(&mut *event, sk, family);
+                let header = &mut (*event).header;
+                emit::header(header, syspan_abi::Kind::Socket, caller, turn, time, file.inode);
+                (*event).origin = how;
+                // Of a socket that has just been connected; of others it is not known what came before.
+                let new = how != origin::UNKNOWN && (!inet || connection == TCP_ESTABLISHED);
+                (*event).positions = if new { positions(&raw mut state) } else { Positions::default() };
+                (*event).reserved = 0;
+                state.announced = emit::notice(event) as u32;
+            }
         }
+        room.give_back();
     }
     if SOCKETS.insert(file.inode, state, BPF_ANY as u64).is_err() {
         count(Counter::MapFull);

@@ -16,6 +16,8 @@ pub struct Caller {
     pub pid: u32,
     /// Its id.
     pub tid: u32,
+    /// The system call's number; at its exit 0, where nobody asks.
+    pub number: u32,
 }
 
 /// A thread of an observed process.
@@ -50,6 +52,10 @@ pub struct Call {
     pub position: u32,
     /// Whether it was.
     pub positioned: u32,
+    /// The system call's number.
+    pub number: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// [`Call::op`]: how [`Call::address`] is to be read.
@@ -120,10 +126,22 @@ pub fn turn(tid: u32) -> u32 {
 
 /// Keeps a call until its exit.
 #[inline(always)]
-pub fn begin(tid: u32, call: &Call) {
-    if let Some(thread) = current(tid) {
+pub fn begin(caller: Caller, call: &Call) {
+    if let Some(thread) = current(caller.tid) {
         // SAFETY: only the thread itself writes its entry, one call at a time.
-        unsafe { (*thread).call = *call };
+        unsafe {
+            (*thread).call = *call;
+            (*thread).call.number = caller.number;
+        }
+    }
+}
+
+/// Forgets a kept call: its exit was missed.
+#[inline(always)]
+pub fn forget(tid: u32) {
+    if let Some(thread) = THREADS.get_ptr_mut(tid) {
+        // SAFETY: as in `begin`.
+        unsafe { (*thread).call.op = op::NONE };
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        offsets,
+        kfunc, offsets,
         programs::{self, LoadedProgram},
         record, syscalls,
     },
@@ -109,6 +109,8 @@ pub struct Capture {
     sockets: HashMap<MapData, u64, SocketState>,
     counts: PerCpuArray<MapData, u64>,
     told: [u64; COUNTERS.len()],
+    /// System calls that the kernel did not show to the programs, as far as told.
+    misses_told: u64,
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
@@ -123,6 +125,7 @@ const COUNTERS: [(Counter, Loss); abi::COUNTERS as usize] = [
     (Counter::Budget, Loss::Budget),
     (Counter::NoticeLost, Loss::NoticeLost),
     (Counter::DescriptorGone, Loss::DescriptorGone),
+    (Counter::Preempted, Loss::Preempted),
 ];
 
 impl Capture {
@@ -132,10 +135,12 @@ impl Capture {
     /// What the kernel refused, with the remedy.
     pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
         let blob = std::fs::read(Path::new("/").join(btf::VMLINUX)).map_err(CaptureError::NoBtf)?;
+        let btf = Btf::parse(&blob)?;
         let globals = Config {
             syscalls: syscalls::table(),
-            typed_task: typed_task().into(),
-            offsets: offsets::read(&Btf::parse(&blob)?)?,
+            typed_task: kernel_is(TYPED_TASK).into(),
+            preemptible: kernel_is(PREEMPTIBLE).into(),
+            offsets: offsets::read(&btf)?,
             all: settings.all.into(),
             watch_exec: settings.watch_exec.into(),
             watch_listen: settings.watch_listen.into(),
@@ -144,6 +149,9 @@ impl Capture {
             wake_at: settings.ring_size / WAKE_PART,
             address_key: settings.address_key,
         };
+        // Where nobody interrupts, asking not to be would be a waste.
+        let object = kfunc::link(OBJECT, kernel_is(PREEMPTIBLE).then_some(&btf));
+        drop(btf);
         drop(blob);
         let cpus = nr_cpus().map_or(1, |n| u32::try_from(n).unwrap_or(1));
         // What is not shown is not sent either: the verifier removes it.
@@ -158,8 +166,8 @@ impl Capture {
             .override_global("CONFIG", &globals, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", settings.ring_size)
-            .map_max_entries("SCRATCHES", cpus)
-            .load(OBJECT)?;
+            .map_max_entries("SCRATCHES", cpus * abi::SCRATCHES_OF_A_CPU)
+            .load(&object)?;
 
         let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;
@@ -183,7 +191,7 @@ impl Capture {
         };
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], logger, ebpf })
+        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], misses_told: 0, logger, ebpf })
     }
 
     /// The programs as the kernel took them.
@@ -254,6 +262,12 @@ impl Capture {
             logger.flush();
         }
         let mut events = Vec::new();
+        let misses = self.ebpf.programs().filter_map(|(_, program)| programs::misses(program)).sum::<u64>();
+        let count = misses.saturating_sub(self.misses_told);
+        if count > 0 {
+            self.misses_told = misses;
+            events.push(Event::Lost { time, cause: Loss::Preempted.name().to_owned(), count });
+        }
         for ((counter, loss), told) in COUNTERS.iter().zip(&mut self.told) {
             let Ok(values) = self.counts.get(&(*counter as u32), 0) else { continue };
             let total: u64 = values.iter().sum();
@@ -274,9 +288,14 @@ impl AsFd for Capture {
     }
 }
 
-/// Whether the verifier knows the type of the current task (`bpf_get_current_task_btf`).
-fn typed_task() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 11, 0))
+/// Since when the verifier knows the type of the current task (`bpf_get_current_task_btf`).
+const TYPED_TASK: KernelVersion = KernelVersion::new(5, 11, 0);
+/// Since when programs at system calls may be interrupted.
+const PREEMPTIBLE: KernelVersion = KernelVersion::new(7, 0, 0);
+
+/// Whether this kernel is this one or a younger one.
+fn kernel_is(least: KernelVersion) -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= least)
 }
 
 /// Loads one program and attaches it to a raw tracepoint.

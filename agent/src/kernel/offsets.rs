@@ -14,6 +14,12 @@ const ARGUMENTS: (u32, [u32; 6]) = (56, [7, 6, 5, 0, 2, 1]); // r10 r9 r8 rax rc
 #[cfg(target_arch = "aarch64")]
 const ARGUMENTS: (u32, [u32; 6]) = (0, [0, 1, 2, 3, 4, 5]); // x0 to x7
 
+/// The member with the system call's number.
+#[cfg(target_arch = "x86_64")]
+const NUMBER: &str = "orig_ax";
+#[cfg(target_arch = "aarch64")]
+const NUMBER: &str = "syscallno";
+
 /// What tells a system call of a 32-bit program: a member of `struct thread_info`, and its bits.
 #[cfg(target_arch = "x86_64")]
 const COMPAT: (&str, u32) = ("status", 0x0002); // TS_COMPAT
@@ -31,6 +37,7 @@ pub fn read(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         compat_mask: COMPAT.1,
         regs_arguments: ARGUMENTS.0,
         argument: ARGUMENTS.1,
+        regs_number: btf.offset("pt_regs", NUMBER)?,
         task_signal: btf.offset("task_struct", "signal")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_files: btf.offset("task_struct", "files")?,

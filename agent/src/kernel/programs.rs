@@ -1,6 +1,11 @@
 //! The eBPF programs as the kernel took them, which `syspan doctor` shows.
 
-use std::{collections::HashSet, fs, io, path::Path};
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
 use aya::programs::Program;
 use serde::Serialize;
@@ -52,24 +57,44 @@ fn attached(descriptors: &Path) -> io::Result<HashSet<u32>> {
     Ok(ids)
 }
 
+/// How often the kernel did not run a program because it was running on that CPU already (`recursion_misses`, since 5.12).
+#[must_use]
+pub fn misses(program: &Program) -> Option<u64> {
+    let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+    missed(&fs::read_to_string(Path::new(DESCRIPTORS).join(descriptor.to_string())).ok()?)
+}
+
+fn missed(description: &str) -> Option<u64> {
+    value(description, "recursion_misses")?.parse().ok()
+}
+
+/// A line of a descriptor's description.
+fn value<'a>(description: &'a str, key: &str) -> Option<&'a str> {
+    description.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim))
+}
+
 /// The program of a link, as its descriptor is described (`bpf_link_show_fdinfo` in the kernel's kernel/bpf/syscall.c);
 /// none for other descriptors.
 fn linked(description: &str) -> Option<u32> {
-    let value =
-        |key: &str| description.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim));
-    value("link_type")?;
-    value("prog_id")?.parse().ok()
+    value(description, "link_type")?;
+    value(description, "prog_id")?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::linked;
+    use super::{linked, missed};
 
     #[test]
     fn a_link_tells_its_program() {
         let link = "pos:\t0\nflags:\t02000000\nmnt_id:\t15\nlink_type:\traw_tracepoint\nlink_id:\t4\nprog_tag:\t\
                     0f2f0b4b\nprog_id:\t17\ntp_name:\tsys_enter\n";
         assert_eq!(linked(link), Some(17));
+    }
+
+    #[test]
+    fn a_program_tells_its_misses() {
+        assert_eq!(missed("run_cnt:\t0\nrecursion_misses:\t12\nverified_insns:\t99\n"), Some(12));
+        assert_eq!(missed("prog_type:\t17\n"), None);
     }
 
     #[test]

@@ -34,6 +34,9 @@ losses! {
     MapFull = "map_full",
     /// A descriptor was closed by another thread while the first call on its socket was under way: the call was not followed.
     DescriptorGone = "descriptor_gone",
+    /// A program was interrupted by another thread (possible since Linux 7.0) and the kernel left out what that one did: a system
+    /// call of any process on the host, observed or not.
+    Preempted = "preempted",
     /// The kernel could not read the user memory that a system call named.
     UserFault = "user_fault",
     /// More buffers or messages in one system call than are looked at.
@@ -77,6 +80,7 @@ impl Loss {
             Loss::RingFull | Loss::NoticeLost => Some("--ring-size, fewer processes, or more CPU for syspan"),
             Loss::MapFull | Loss::Evicted => Some("select fewer processes"),
             Loss::Budget => Some("--head-limit, --sql-limit"),
+            Loss::Preempted => Some("the kernel's own doing: give the host more CPU time"),
             Loss::IoUring => Some("switch io_uring off in that program"),
             Loss::QueueFull => Some("a faster collector, or OTEL_BSP_MAX_QUEUE_SIZE"),
             Loss::ExportFailed | Loss::Rejected => Some("see the collector's log"),

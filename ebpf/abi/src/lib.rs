@@ -20,6 +20,14 @@ pub const BUDGET_MESSAGES: u32 = 2;
 /// (PostgreSQL's CommandComplete and ReadyForQuery, MySQL's OK, HTTP's last chunk).
 pub const MAX_TAIL: usize = 64;
 
+/// How many events may be put together on a CPU at a time: one, and those of threads that interrupt it.
+pub const SCRATCHES_OF_A_CPU: u32 = 4;
+
+/// Stand for `bpf_preempt_disable` and `bpf_preempt_enable` as numbers of helpers, until the agent links them.
+pub const PREEMPT_DISABLE: u32 = 0x5359_0001;
+/// See [`PREEMPT_DISABLE`].
+pub const PREEMPT_ENABLE: u32 = 0x5359_0002;
+
 /// Longest path of a Unix socket (`sun_path`).
 pub const MAX_PATH: usize = 108;
 
@@ -272,6 +280,8 @@ pub struct Offsets {
     pub regs_arguments: u32,
     /// Which of those words the arguments are, in order.
     pub argument: [u32; 6],
+    /// Where it has the system call's number.
+    pub regs_number: u32,
 }
 
 /// What a system call is to the programs; its number's entry in [`Config::syscalls`].
@@ -343,6 +353,8 @@ pub struct Config {
     pub offsets: Offsets,
     /// 1: the verifier lets programs load members of the current task directly (`bpf_get_current_task_btf`, since 5.11).
     pub typed_task: u32,
+    /// 1: a program at a system call may be interrupted by the same program, which the kernel then does not run (since 7.0).
+    pub preemptible: u32,
     /// 1: every process that is not excluded is observed.
     pub all: u32,
     /// 1: tell of every program execution, not only of observed processes (`--exe`).
@@ -375,10 +387,12 @@ pub enum Counter {
     NoticeLost = 4,
     /// A descriptor was closed while the first call on its socket was under way.
     DescriptorGone = 5,
+    /// More programs were interrupted on a CPU than there is room for ([`SCRATCHES_OF_A_CPU`]).
+    Preempted = 6,
 }
 
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 6;
+pub const COUNTERS: u32 = 7;
 
 const _: () = assert!(size_of::<Header>() == 32);
 const _: () = assert!(size_of::<DataEvent>() == 32 + 24);
@@ -386,7 +400,7 @@ const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 
 const _: () = assert!(size_of::<EndEvent>() == 48);
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
-const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 7 * 4 + 8);
+const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 8 * 4 + 8);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.
 #[cfg(feature = "std")]

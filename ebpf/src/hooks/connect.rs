@@ -25,7 +25,7 @@ const MAX_CLOSED: u32 = 64;
 pub fn enter_connect(caller: Caller, arguments: &Arguments) {
     // SAFETY: plain helper.
     let time = unsafe { bpf_ktime_get_ns() };
-    thread::begin(caller.tid, &Call { time, op: op::CONNECT, fd: arguments.get::<0>() as i32, ..Call::default() });
+    thread::begin(caller, &Call { time, op: op::CONNECT, fd: arguments.get::<0>() as i32, ..Call::default() });
 }
 
 #[inline(always)]
@@ -40,7 +40,7 @@ pub fn exit_connect(caller: Caller, turn: u32, call: &Call, result: i64) {
 
 #[inline(always)]
 pub fn enter_accept(caller: Caller) {
-    thread::begin(caller.tid, &Call { op: op::ACCEPT, ..Call::default() });
+    thread::begin(caller, &Call { op: op::ACCEPT, ..Call::default() });
 }
 
 /// accept returns the new descriptor.
@@ -59,7 +59,7 @@ pub fn exit_accept(caller: Caller, turn: u32, result: i64) {
 #[inline(always)]
 pub fn enter_listen(caller: Caller) {
     if config!(watch_listen) != 0 {
-        thread::begin(caller.tid, &Call { op: op::LISTEN, ..Call::default() });
+        thread::begin(caller, &Call { op: op::LISTEN, ..Call::default() });
     }
 }
 
@@ -125,7 +125,7 @@ pub extern "C" fn closing(fd: u64) -> u64 {
         && socket::is_last(file)
     {
         let both = bpf_get_current_pid_tgid();
-        let caller = Caller { pid: (both >> 32) as u32, tid: both as u32 };
+        let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: 0 };
         emit::end(caller, thread::turn(caller.tid), file.inode, state, end::CLOSED);
         let _ = SOCKETS.remove(file.inode);
     }

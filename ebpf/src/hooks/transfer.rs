@@ -71,8 +71,9 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
         // SAFETY: plain helper.
         unsafe { bpf_ktime_get_ns() }
     };
-    let call = Call { time, socket: file.inode, address, length, op, fd: fd as i32, position, positioned };
-    thread::begin(caller.tid, &call);
+    let (socket, fd) = (file.inode, fd as i32);
+    let call = Call { time, socket, address, length, op, fd, position, positioned, ..Call::default() };
+    thread::begin(caller, &call);
 }
 
 /// A transfer ends.

@@ -84,7 +84,7 @@ fn members(set: u64, limit: u64) -> u32 {
 /// An epoll instance is made: remembered at its exit.
 #[inline(always)]
 pub fn enter_epoll_create(caller: Caller) {
-    thread::begin(caller.tid, &Call { op: op::EPOLL_CREATE, ..Call::default() });
+    thread::begin(caller, &Call { op: op::EPOLL_CREATE, ..Call::default() });
 }
 
 #[inline(always)]
@@ -109,7 +109,7 @@ pub fn enter_epoll_ctl(caller: Caller, arguments: &Arguments) {
             }
         }
         EPOLL_CTL_DEL => {
-            thread::begin(caller.tid, &Call { op: op::EPOLL_DELETE, address: instance, ..Call::default() });
+            thread::begin(caller, &Call { op: op::EPOLL_DELETE, address: instance, ..Call::default() });
         }
         _ => {}
     }
