@@ -152,8 +152,11 @@ impl Engine {
                 self.traces.options.sql_limit = limits.sql as usize;
             }
             Event::Process(process) => {
-                if self.ended.iter().any(|&(_, pid)| pid == process.pid) {
-                    self.bury(Time::MAX, output); // its number is used again
+                // Its number is used again: the sockets of the one before are nobody's.
+                if let Some(at) = self.ended.iter().position(|&(_, pid)| pid == process.pid)
+                    && let Some((time, pid)) = self.ended.remove(at)
+                {
+                    self.close_all(pid, time, output);
                 }
                 if self.traces.processes.len() < PROCESS_LIMIT || self.traces.processes.contains_key(&process.pid) {
                     self.traces.processes.insert(process.pid, process);
@@ -316,12 +319,17 @@ impl Engine {
             && time <= until
         {
             self.ended.pop_front();
-            let task = Task { pid, tid: pid, turn: 0 };
-            for socket in self.sockets.remove(&pid).unwrap_or_default() {
-                self.gone(socket, task, time, output);
-            }
-            self.traces.processes.remove(&pid);
+            self.close_all(pid, time, output);
         }
+    }
+
+    /// Closes what a process has left, and forgets it.
+    fn close_all(&mut self, pid: Pid, time: Time, output: &mut Output) {
+        let task = Task { pid, tid: pid, turn: 0 };
+        for socket in self.sockets.remove(&pid).unwrap_or_default() {
+            self.gone(socket, task, time, output);
+        }
+        self.traces.processes.remove(&pid);
     }
 
     /// A socket's number is used again.

@@ -181,7 +181,7 @@ pub enum Event {
         #[serde(default)]
         limits: Limits,
     },
-    /// Who a process is; told before anything else of it, and again when it has executed another program.
+    /// Who a process is; told before anything else of it, and again when it has executed another program or more is known.
     Process(Arc<Process>),
     /// A process ended.
     Exit {

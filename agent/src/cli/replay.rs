@@ -7,6 +7,8 @@ use std::{
     process::ExitCode,
 };
 
+use rustix::thread::CapabilitySet;
+
 use super::{
     Failure, Show,
     recording::{self, RecordingError},
@@ -17,6 +19,7 @@ use crate::{
     captures,
     engine::{Engine, Output},
     event::Event,
+    privileges,
 };
 
 pub(super) fn replay(file: &Path, show: &Show) -> Result<ExitCode, Failure> {
@@ -24,6 +27,8 @@ pub(super) fn replay(file: &Path, show: &Show) -> Result<ExitCode, Failure> {
     let _guard = runtime.enter();
     let mut source = Source::open(file)?;
     let mut sink = Sink::new(show)?;
+    // A file may be a stranger's, and whoever replays it root.
+    privileges::give_up_all_but(CapabilitySet::empty())?;
     let mut engine = Engine::new(show.options(), show.evidence());
     let mut output = Output::default();
     let mut now = 0;

@@ -173,6 +173,7 @@ impl Traces {
                         socket: &followed.connection.socket,
                         role,
                         task,
+                        process: self.process(task.pid),
                         start,
                         position,
                         context,
@@ -193,8 +194,7 @@ impl Traces {
                     let Some(node) = followed.open.remove(&exchange) else { continue };
                     followed.last_caller = self.tracker.caller(node).map(|(caller, _)| caller);
                     self.requests.spans += 1;
-                    let process = self.process(task.pid);
-                    output.spans.extend(self.tracker.closed(node, *done, &process));
+                    output.spans.extend(self.tracker.closed(node, *done));
                 }
                 Signal::Dropped(exchange) => {
                     if let Some(node) = followed.open.remove(&exchange) {
