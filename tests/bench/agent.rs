@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use syspan_tests::{server::Server, syspan::Syspan};
+use syspan_tests::{
+    process::{self, Memory},
+    server::Server,
+    syspan::Syspan,
+};
 use tempfile::TempDir;
-
-use crate::process::{self, Memory};
 
 /// An agent that is ready.
 pub(crate) struct Agent {

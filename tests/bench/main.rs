@@ -6,8 +6,6 @@
 mod agent;
 mod cases;
 mod engine;
-mod load;
-mod process;
 mod report;
 mod states;
 mod statistics;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{ports, server::Server};
 
 /// Debian's PostgreSQL 15.
-const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+pub(crate) const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
 /// The operating system's user that Debian's package makes; PostgreSQL refuses to run as root.
 const USER: &str = "postgres";

@@ -4,11 +4,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, ExitStatus, Output},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
@@ -53,12 +54,22 @@ impl Syspan {
     /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
     /// ready.
     pub fn start(arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
+        Self::start_by(&[], arguments, pids, environment)
+    }
+
+    /// The same, executed by a launcher: a command that executes the words behind its own.
+    pub fn start_by(
+        launcher: &[&str],
+        arguments: &[&str],
+        pids: &[u32],
+        environment: &[(&str, String)],
+    ) -> Result<Self> {
         let folder = TempDir::with_prefix("syspan-")?;
         // Spans go to a file, which never makes the agent wait for a reader; messages are the server's log.
         let spans = folder.path().join("spans");
         File::create(&spans)?;
         let mut command = Command::new("sh");
-        command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans);
+        command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans).args(launcher);
         command.arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
@@ -103,6 +114,16 @@ impl Syspan {
         ensure!(status.success(), "syspan ended with {status}:\n{messages}");
         let printed = fs::read_to_string(folder.path().join("spans"))?;
         Ok(Outcome { spans: otlp::read(&printed)?, losses: losses(&messages)?, messages })
+    }
+
+    /// Waits for the end that something else brings about, and says how it ended.
+    pub fn wait_for_end(mut self) -> Result<ExitStatus> {
+        self.server.wait_for_end(wait::START)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.server.signal(signal)
     }
 
     /// SIGKILL.
