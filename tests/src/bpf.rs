@@ -5,8 +5,11 @@
 
 use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
-use anyhow::{Context as _, Result, bail, ensure};
-use serde::{Deserialize, de::DeserializeOwned};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use crate::wait;
 
@@ -111,12 +114,41 @@ impl Objects {
     pub fn entries(&self) -> Result<Vec<(String, usize)>> {
         let maps = show("map")?;
         let tables = maps.iter().filter(|map| self.maps.contains(&map.id) && map.kind.contains("hash"));
-        tables.map(|map| Ok((map.name.clone(), dump(map.id)?.len()))).collect()
+        tables.map(|map| Ok((map.name.clone(), dump::<IgnoredAny>(map)?.len()))).collect()
+    }
+
+    /// The sum of all 64-bit counters of a per-CPU array; 0 if there is none of that name.
+    pub fn sum(&self, name: &str) -> Result<u64> {
+        let maps = show("map")?;
+        let Some(map) = maps.iter().find(|map| self.maps.contains(&map.id) && map.name == name) else {
+            return Ok(0);
+        };
+        dump::<PerCpu>(map)?.iter().flat_map(|entry| &entry.values).map(PerCpuValue::number).sum()
     }
 }
 
-fn dump(map: u32) -> Result<Vec<serde::de::IgnoredAny>> {
-    bpftool(&["map", "dump", "id", &map.to_string()])
+/// An entry of a per-CPU map as `bpftool` shows it.
+#[derive(Debug, Deserialize)]
+struct PerCpu {
+    values: Vec<PerCpuValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PerCpuValue {
+    /// Bytes in memory's order: `0x1f`.
+    value: Vec<String>,
+}
+
+impl PerCpuValue {
+    fn number(&self) -> Result<u64> {
+        let digits = |byte: &String| Ok(u8::from_str_radix(byte.trim_start_matches("0x"), 16)?);
+        let bytes: Vec<u8> = self.value.iter().map(digits).collect::<Result<_>>()?;
+        Ok(u64::from_ne_bytes(bytes.try_into().map_err(|_| anyhow!("not a counter of 64 bits"))?))
+    }
+}
+
+fn dump<T: DeserializeOwned>(map: &Shown) -> Result<Vec<T>> {
+    bpftool(&["map", "dump", "id", &map.id.to_string()])
 }
 
 fn show(kind: &str) -> Result<Vec<Shown>> {

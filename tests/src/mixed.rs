@@ -71,7 +71,9 @@ impl Servers {
     /// How many descriptors each process has open that lives as long as its server, once no client is connected.
     pub fn descriptors(&self) -> Result<BTreeMap<String, usize>> {
         let ports = [self.nginx.port(), self.orders.port(), self.postgres.port()];
-        wait::until("the servers to close their connections", wait::START, || Ok((connections(&ports)? == 0).then_some(())))?;
+        wait::until("the servers to close their connections", wait::START, || {
+            Ok((connections(&ports)? == 0).then_some(()))
+        })?;
         let mut processes = vec![("nginx".to_owned(), self.nginx.pid())];
         for (number, worker) in process::children(self.nginx.pid())?.into_iter().enumerate() {
             processes.push((format!("nginx worker {number}"), worker));
@@ -111,7 +113,7 @@ pub enum Pace {
 impl Pace {
     /// How long each command of the load runs: longer ones have better percentiles, shorter ones end sooner.
     fn round(self) -> Duration {
-        Duration::from_secs(if self == Self::Full { 2 } else { 10 })
+        Duration::from_secs(if self == Self::Full { 2 } else { 5 })
     }
 
     /// Transactions a second of each pgbench.
@@ -165,11 +167,16 @@ impl Mixed {
         }
         let (made, interval) = (Arc::clone(&load.short), Duration::from_secs_f64(CLIENTS as f64 / pace.short()));
         load.add("short connections", move || {
-            clients(length, interval, |client| Ok(address(client, nginx)), |address, number| {
-                short(*address, number)?;
-                made.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            })
+            clients(
+                length,
+                interval,
+                |client| Ok(address(client, nginx)),
+                |address, number| {
+                    short(*address, number)?;
+                    made.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                },
+            )
         });
         load
     }

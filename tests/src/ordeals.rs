@@ -46,11 +46,20 @@ impl fmt::Display for Ordeal {
 }
 
 impl Ordeal {
-    /// Lets it happen under full load. An error if a request failed, if an object of the agent still exists in the
+    /// How hard the servers are loaded meanwhile. Loading and unloading programs waits for every CPU, each time: where
+    /// all CPUs are busy that takes seconds, in which the servers have a quiet life.
+    fn pace(self) -> Pace {
+        match self {
+            Self::Cycles(_) => Pace::Steady { short: 100.0 },
+            Self::Kill | Self::Pause(_) | Self::OutOfMemory => Pace::Full,
+        }
+    }
+
+    /// Lets it happen under load. An error if a request failed, if an object of the agent still exists in the
     /// kernel, or if a server has more or fewer descriptors than before.
     pub fn endure(self, servers: &Servers) -> Result<Summary> {
         let before = servers.descriptors()?;
-        let load = Mixed::start(servers, Pace::Full);
+        let load = Mixed::start(servers, self.pace());
         let happened = self.happen(servers);
         let summary = load.finish().with_context(|| self.to_string());
         happened.with_context(|| self.to_string())?;
@@ -131,7 +140,9 @@ fn out_of_memory(servers: &Servers) -> Result<()> {
 
 /// The next best thing: no more address space.
 fn without_memory_group(servers: &Servers) -> Result<()> {
-    eprintln!("NO MEMORY CONTROLLER on this machine: the agent's address space is limited instead of its control group");
+    eprintln!(
+        "NO MEMORY CONTROLLER on this machine: the agent's address space is limited instead of its control group"
+    );
     let (agent, objects) = observing(servers, &[])?;
     let output = std::process::Command::new("prlimit")
         .args(["--pid", &agent.pid().to_string(), "--as=1:1"])

@@ -15,7 +15,8 @@ pub struct Round {
 #[must_use]
 pub fn percentiles(mut values: Vec<f64>) -> Option<(f64, f64)> {
     values.sort_by(f64::total_cmp);
-    let at = |hundredths: usize| values.get((values.len() * hundredths / 100).min(values.len().checked_sub(1)?)).copied();
+    let at =
+        |hundredths: usize| values.get((values.len() * hundredths / 100).min(values.len().checked_sub(1)?)).copied();
     Some((at(50)?, at(99)?))
 }
 

@@ -162,6 +162,18 @@ pub fn output(arguments: &[&str]) -> Result<Output> {
         .with_context(|| program().display().to_string())
 }
 
+/// The number of spans of the closing line `syspan: 12345 spans` or `syspan: 12345 spans, nothing lost`.
+pub fn spans(messages: &str) -> Result<u64> {
+    messages
+        .lines()
+        .rev()
+        .find_map(|line| {
+            let (number, rest) = line.strip_prefix("syspan: ")?.split_once(' ')?;
+            rest.starts_with("span").then(|| number.parse().ok())?
+        })
+        .with_context(|| format!("no number of spans in:\n{messages}"))
+}
+
 /// The loss counters of the closing line `syspan: 3 spans, nothing lost`, or `syspan: not captured or lost: ring_full 7, gap 2`.
 pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
     const LOST: &str = "syspan: not captured or lost: ";
@@ -186,7 +198,7 @@ pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::losses;
+    use super::{losses, spans};
 
     #[test]
     fn the_closing_line_tells_the_losses() {
@@ -194,6 +206,8 @@ mod tests {
         let expected = [("gap".to_owned(), 1), ("ring_full".to_owned(), 7)];
         assert_eq!(losses(text).unwrap(), expected.into());
         assert!(losses("syspan: 1 span, nothing lost\n").unwrap().is_empty());
+        assert_eq!(spans(text).unwrap(), 5);
+        assert_eq!(spans("syspan: 1 span, nothing lost\n").unwrap(), 1);
         assert!(losses("syspan: ready (1 process)\n").is_err());
     }
 }

@@ -1,10 +1,11 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|demo|bench`.
+//! The only build driver: `cargo xtask setup|build|test|lint|demo|bench|soak`.
 
 mod bench;
 mod build;
 mod demo;
 mod lint;
 mod setup;
+mod soak;
 mod steps;
 mod test;
 mod workspace;
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::Options),
     /// What tracing costs: writes docs/benchmarks.md
     Bench(bench::Options),
+    /// An hour of load with the agent beside it: does it grow, does it harm? Writes target/soak/report.md
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => soak::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -33,6 +33,14 @@ pub(super) const RECORDING_VERSION: u32 = 1;
 /// Where the file systems of the host are.
 const PROC: &str = "/proc";
 
+/// Records that are read in one turn of the loop. Under more load than the agent can bear the ring is never empty, and
+/// signals, finished spans and loss counters must have their turn nevertheless.
+const TURN: usize = 4096;
+
+/// How long what waits may still be read once the run is to end, ns: the rest of the 5 s that an end may take is for the
+/// collector.
+const LAST: Time = 1_000_000_000;
+
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
     capture: Capture,
@@ -127,11 +135,19 @@ impl Observer {
         Ok(Event::Start { version: RECORDING_VERSION, wall_offset, seed })
     }
 
-    /// Hands over what waits in the ring buffer.
-    pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
-        while let Some(record) = self.capture.next_record() {
+    /// Hands over what waits in the ring buffer, at most [`TURN`] records; says whether that was all.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) -> bool {
+        for _ in 0..TURN {
+            let Some(record) = self.capture.next_record() else { return true };
             self.handle(record, &mut take);
         }
+        false
+    }
+
+    /// The same at the end of a run: all that waits, unless it becomes more as fast as it is read.
+    pub(super) fn drain_last(&mut self, mut take: impl FnMut(Event)) {
+        let end = now().saturating_add(LAST);
+        while !self.drain(&mut take) && now() < end {}
     }
 
     /// What the kernel could not tell, since the last call.

@@ -51,7 +51,11 @@ pub(super) fn run(
             wait(observer)?;
         }
         let time = now();
-        observer.drain(|event| engine.step(event, &mut output));
+        if last {
+            observer.drain_last(|event| engine.step(event, &mut output));
+        } else {
+            observer.drain(|event| engine.step(event, &mut output));
+        }
         if last || time.saturating_sub(last_tick) >= TICK {
             last_tick = time;
             observer.losses(|event| engine.step(event, &mut output));

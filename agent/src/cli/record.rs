@@ -38,10 +38,12 @@ pub(super) fn record(
                 failed = writer.write(&event).err();
             }
         };
-        observer.drain(&mut take);
         if last {
+            observer.drain_last(&mut take);
             observer.losses(&mut take);
             take(Event::Tick { time: now() });
+        } else {
+            observer.drain(&mut take);
         }
         if let Some(error) = failed {
             return Err(error.into());

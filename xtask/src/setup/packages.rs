@@ -70,6 +70,9 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("curl", "curl"),
     unless_program("openssl", "openssl"),
     unless_program("wrk", "wrk"),
+    unless_file("bpftool", "/usr/sbin/bpftool"),
+    unless_file("iproute2", "/usr/sbin/ip"),
+    unless_program("tcpdump", "tcpdump"),
 ];
 
 /// rustc with a prebuilt `core` for BPF, and the LLVM of the same version for bpf-linker.
