@@ -50,14 +50,14 @@ impl Report {
         self.verdict("short connections".to_owned(), if enough { Ok(made) } else { Err(made) });
         let memory = steady.memory().map_or("too short to tell".to_owned(), |(settled, end)| {
             let growth = (end as f64 / settled as f64 - 1.0) * 100.0;
-            let minutes = steady.settled().as_secs_f64() / 60.0;
+            let minutes = steady.settled.as_secs_f64() / 60.0;
             format!(
                 "{:.1} MiB after {minutes} min, {:.1} MiB at the end ({growth:+.1} %)",
                 settled as f64 / MIB,
                 end as f64 / MIB
             )
         });
-        let name = "memory grows by less than 10 %".to_owned();
+        let name = format!("memory grows by less than {:.0} %", steady.growth * 100.0);
         self.verdict(name, if steady.memory_is_steady() { Ok(memory) } else { Err(memory) });
         let clean = steady.clean.as_ref().map(|()| "nothing left in the kernel, descriptors as before".to_owned());
         self.verdict("after the end".to_owned(), clean.map_err(|error| format!("{error:#}")));

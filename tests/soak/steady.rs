@@ -27,6 +27,9 @@ const SETTLED: Duration = Duration::from_secs(5 * 60);
 /// How much its memory may have grown since then: a share.
 const GROWTH: f64 = 0.10;
 
+/// The same in a run so short that its memory cannot have settled: still less than what a leak for each request makes.
+const GROWTH_OF_SHORT: f64 = 0.25;
+
 /// A busy machine may need longer for the connections than was planned: by this factor.
 const PATIENCE: u32 = 2;
 
@@ -46,6 +49,10 @@ impl Plan {
     /// When memory begins to count: short runs have to do with half of their time.
     fn settled(&self) -> Duration {
         SETTLED.min(self.length / 2)
+    }
+
+    fn growth(&self) -> f64 {
+        if self.settled() < SETTLED { GROWTH_OF_SHORT } else { GROWTH }
     }
 
     /// The pace that makes the connections in time, with a little to spare.
@@ -71,7 +78,10 @@ pub(crate) struct Steady {
     pub losses: BTreeMap<String, u64>,
     /// Whether the kernel has freed the agent's objects and the servers have the descriptors of before.
     pub clean: Result<()>,
-    settled: Duration,
+    /// When memory began to count.
+    pub settled: Duration,
+    /// How much it may have grown since then.
+    pub growth: f64,
 }
 
 impl Steady {
@@ -81,13 +91,9 @@ impl Steady {
         Some((settled.resident, self.samples.last()?.resident))
     }
 
-    /// Whether the memory at the end is within [`GROWTH`] of what it was once settled.
+    /// Whether the memory at the end is within what it may have grown.
     pub(crate) fn memory_is_steady(&self) -> bool {
-        self.memory().is_some_and(|(settled, end)| end as f64 <= settled as f64 * (1.0 + GROWTH))
-    }
-
-    pub(crate) fn settled(&self) -> Duration {
-        self.settled
+        self.memory().is_some_and(|(settled, end)| end as f64 <= settled as f64 * (1.0 + self.growth))
     }
 }
 
@@ -125,5 +131,6 @@ pub(crate) fn run(plan: &Plan, servers: &Servers) -> Result<Steady> {
         losses: losses(&messages)?,
         clean,
         settled: plan.settled(),
+        growth: plan.growth(),
     })
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::{
     Deserialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -155,14 +155,19 @@ fn show(kind: &str) -> Result<Vec<Shown>> {
     bpftool(&[kind, "show"])
 }
 
+/// What `bpftool` says. It gives up when an object that it lists is just being made by somebody else: then it is asked
+/// again.
 fn bpftool<T: DeserializeOwned>(arguments: &[&str]) -> Result<T> {
-    let output = Command::new("bpftool")
-        .arg("--json")
-        .args(arguments)
-        .output()
-        .context("bpftool could not be started; `cargo xtask setup` installs it")?;
-    if !output.status.success() {
-        bail!("bpftool {arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
-    }
-    serde_json::from_slice(&output.stdout).with_context(|| format!("what bpftool {arguments:?} said"))
+    let mut said = String::new();
+    let output = wait::until(&format!("bpftool {arguments:?}"), FREED, || {
+        let output = Command::new("bpftool")
+            .arg("--json")
+            .args(arguments)
+            .output()
+            .context("bpftool could not be started; `cargo xtask setup` installs it")?;
+        said = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(output.status.success().then_some(output.stdout))
+    })
+    .with_context(|| said.clone())?;
+    serde_json::from_slice(&output).with_context(|| format!("what bpftool {arguments:?} said"))
 }

@@ -18,6 +18,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod receiver;
+pub mod recording;
 pub mod rotel;
 pub mod server;
 pub mod statistics;

@@ -157,9 +157,7 @@ impl Mixed {
             let wrk::Load { requests, p50, p99, .. } = run(&file, length)?;
             Ok(Round { requests, p50, p99 })
         });
-        load.add("Node, two queries", move || {
-            clients(length, pace.interval(), |_| Client::connect(orders), |client, number| checkout(client, number))
-        });
+        load.add("Node, two queries", move || clients(length, pace.interval(), |_| Client::connect(orders), checkout));
         for (name, pgbench) in
             [("pgbench, TCP", Pgbench::tcp(&servers.postgres)), ("pgbench, Unix", Pgbench::unix(&servers.postgres))]
         {
