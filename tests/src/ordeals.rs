@@ -74,6 +74,10 @@ impl Ordeal {
             Self::Kill => {
                 let (agent, objects) = observing(servers, &[])?;
                 agent.kill()?;
+                objects.wait_until_gone()?;
+                // Nothing is in the way of the next one.
+                let (agent, objects) = observing(servers, &[])?;
+                agent.stop_unread()?;
                 objects.wait_until_gone()
             }
             Self::Pause(time) => pause(servers, time),

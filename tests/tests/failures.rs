@@ -6,18 +6,14 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
     process::Command,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use syspan_tests::{
     apps::App,
     causes::{differences, requests},
     http::{Client, Load},
-    postgres::Postgres,
     syspan::{self, Syspan},
-    wait,
 };
 use tempfile::TempDir;
 
