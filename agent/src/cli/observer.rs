@@ -145,9 +145,14 @@ impl Observer {
     }
 
     /// The same at the end of a run: all that waits, unless it becomes more as fast as it is read.
-    pub(super) fn drain_last(&mut self, mut take: impl FnMut(Event)) {
+    pub(super) fn drain_last(&mut self, mut take: impl FnMut(Event)) -> bool {
         let end = now().saturating_add(LAST);
-        while !self.drain(&mut take) && now() < end {}
+        while !self.drain(&mut take) {
+            if now() >= end {
+                return false;
+            }
+        }
+        true
     }
 
     /// What the kernel could not tell, since the last call.

@@ -51,19 +51,23 @@ pub(super) fn run(
             wait(observer)?;
         }
         let time = now();
-        if last {
-            observer.drain_last(|event| engine.step(event, &mut output));
+        let all = if last {
+            observer.drain_last(|event| engine.step(event, &mut output))
         } else {
-            observer.drain(|event| engine.step(event, &mut output));
-        }
+            observer.drain(|event| engine.step(event, &mut output))
+        };
         if last || time.saturating_sub(last_tick) >= TICK {
             last_tick = time;
             observer.losses(|event| engine.step(event, &mut output));
-            engine.step(Event::Tick { time }, &mut output);
+            // What still waits is older than this: it would come too late to be put in order.
+            if all {
+                engine.step(Event::Tick { time }, &mut output);
+            }
+            sink.account(engine.accounts(), time);
         }
         for advice in output.advice.drain(..) {
             match advice {
-                Advice::Ignore(socket) => observer.ignore(socket),
+                Advice::Ignore(socket) | Advice::Forget(socket) => observer.ignore(socket),
                 Advice::Sql(socket) => observer.follow_sql(socket),
             }
         }
