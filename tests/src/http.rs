@@ -23,14 +23,14 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// A keep-alive connection to a port of 127.0.0.1.
+/// A keep-alive connection.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<TcpStream>,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to a port of 127.0.0.1.
     pub fn connect(port: u16) -> Result<Self> {
         Self::connect_to((Ipv4Addr::LOCALHOST, port).into())
     }

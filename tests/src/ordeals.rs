@@ -92,13 +92,13 @@ impl Ordeal {
     }
 }
 
-fn start(servers: &Servers, launcher: &[&str]) -> Result<Syspan> {
+fn start(servers: &Servers, launcher: &[String]) -> Result<Syspan> {
     // One line a span: little to write, and enough to see which requests it saw.
-    Syspan::start_by(launcher, &["--output", "text", "--ring-size", "4"], &servers.pids(), &[])
+    Syspan::launch(launcher, &["--output", "text", "--ring-size", "4"], &servers.pids(), &[])
 }
 
 /// An agent in the middle of its work, and what it holds.
-fn observing(servers: &Servers, launcher: &[&str]) -> Result<(Syspan, Objects)> {
+fn observing(servers: &Servers, launcher: &[String]) -> Result<(Syspan, Objects)> {
     const SPANS: usize = 1000;
     let agent = start(servers, launcher)?;
     let objects = Objects::held_by(agent.pid())?;
@@ -130,7 +130,7 @@ fn out_of_memory(servers: &Servers) -> Result<()> {
         return without_memory_group(servers);
     };
     let processes = group.processes().display().to_string();
-    let launcher = ["sh", "-c", "echo $$ > \"$0\" && exec \"$@\"", &processes];
+    let launcher = ["sh", "-c", "echo $$ > \"$0\" && exec \"$@\"", &processes].map(str::to_owned);
     let (agent, objects) = observing(servers, &launcher)?;
     let begun = Instant::now();
     while group.killed()? == 0 {

@@ -51,15 +51,20 @@ impl Syspan {
         Self::start(&[&["--output", "otlp-json"], arguments].concat(), pids, &[])
     }
 
+    /// The same, run by another command that is given it as arguments (`setpriv …`).
+    pub fn run_by(launcher: &[String], pids: &[u32], arguments: &[&str]) -> Result<Self> {
+        Self::launch(launcher, &[&["--output", "otlp-json"], arguments].concat(), pids, &[])
+    }
+
     /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
     /// ready.
     pub fn start(arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
-        Self::start_by(&[], arguments, pids, environment)
+        Self::launch(&[], arguments, pids, environment)
     }
 
-    /// The same, executed by a launcher: a command that executes the words behind its own.
-    pub fn start_by(
-        launcher: &[&str],
+    /// The same, run by another command as with [`Syspan::run_by`].
+    pub fn launch(
+        launcher: &[String],
         arguments: &[&str],
         pids: &[u32],
         environment: &[(&str, String)],
@@ -69,8 +74,8 @@ impl Syspan {
         let spans = folder.path().join("spans");
         File::create(&spans)?;
         let mut command = Command::new("sh");
-        command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans).args(launcher);
-        command.arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
+        command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans);
+        command.args(launcher).arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }

@@ -1,8 +1,9 @@
 //! What this kernel allows, what is missing, and the remedy: for `syspan doctor`, and for the one sentence `syspan run`
 //! prints when it cannot start.
 //!
-//! Every check is a pure function of a few files under `/proc` and `/sys`, so that a test can show any host to it.
-//! Nothing is mounted, loaded or changed.
+//! Every check but the last is a pure function of a few files under `/proc` and `/sys`, so that a test can show any host
+//! to it. Nothing is mounted or changed. Whether the verifier takes the programs is only known when they were loaded:
+//! [`Report::add_programs`] is told by `doctor`, which tries.
 
 use std::{
     fmt::Write as _,
@@ -10,12 +11,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::ProgramError;
 use serde::Serialize;
 
-use super::btf;
+use super::{btf, capture::CaptureError, programs::LoadedProgram};
 
-/// The oldest kernel with the BPF ring buffer map, which carries the events.
-const MINIMUM_KERNEL: (u32, u32) = (5, 8);
+/// The oldest kernel that the programs are tested with (docs/kernels.md). They need 5.8 for the ring buffer alone.
+const MINIMUM_KERNEL: (u32, u32) = (5, 10);
 /// From here on BPF memory is accounted to the cgroup, and `RLIMIT_MEMLOCK` does not matter.
 const NO_MEMLOCK: (u32, u32) = (5, 11);
 /// The files read here are a few hundred bytes; mountinfo of a host with many containers is the longest.
@@ -91,6 +93,8 @@ pub struct Report {
     pub supported: bool,
     /// The checks, in the order they matter.
     pub checks: Vec<Check>,
+    /// The programs as the kernel took them; empty where they were not loaded.
+    pub programs: Vec<LoadedProgram>,
 }
 
 impl Report {
@@ -116,6 +120,26 @@ impl Report {
             "\nsyspan cannot run here until what is MISSING is remedied.\n"
         });
         text
+    }
+
+    /// Adds what became of an attempt to load and attach the programs.
+    pub fn add_programs(&mut self, attempt: Result<Vec<LoadedProgram>, &CaptureError>) {
+        const NAME: &str = "programs";
+        self.checks.push(match attempt {
+            Ok(programs) => {
+                let loaded = programs.iter().filter(|program| program.loaded);
+                let found = match loaded.clone().map(|program| program.verified_instructions).sum::<Option<u32>>() {
+                    Some(walked) => format!("{} loaded and verified ({walked} instructions)", loaded.count()),
+                    None => format!("{} loaded and verified", loaded.count()),
+                };
+                self.programs = programs;
+                Check::ok(NAME, found)
+            }
+            Err(error) => {
+                self.supported = false;
+                refused(NAME, error)
+            }
+        });
     }
 
     /// Fails with the first thing that is missing.
@@ -206,7 +230,36 @@ pub fn doctor(host: &Host) -> Report {
     checks.extend([perf_event_paranoid(host), unprivileged_bpf(host)]);
     checks.extend(memlock(host));
     checks.extend([pid_namespace(host), cgroups(host)]);
-    Report { supported: checks.iter().all(|check| check.status != Status::Missing), checks }
+    Report { supported: checks.iter().all(|check| check.status != Status::Missing), checks, programs: Vec::new() }
+}
+
+/// What the kernel refused, without the verifier's log: that has thousands of lines, one of which says why.
+fn refused(name: &'static str, error: &CaptureError) -> Check {
+    let CaptureError::Program { name: program, source: ProgramError::LoadError { io_error, verifier_log } } = error
+    else {
+        return Check::missing(
+            name,
+            error.to_string(),
+            "see above, and report it together with `uname -r` if all is well",
+        );
+    };
+    Check::missing(
+        name,
+        format!("the kernel refused the eBPF program {program}: {}", reason(&verifier_log.to_string(), io_error)),
+        "report it together with `uname -r` and what `syspan run` says, which has the verifier's whole log",
+    )
+}
+
+/// Why a program was not loaded: the verifier's verdict, and the error of the system call.
+fn reason(log: &str, error: &std::io::Error) -> String {
+    verdict(log).map_or_else(|| error.to_string(), |verdict| format!("{verdict} ({error})"))
+}
+
+/// The line of a verifier's log that says why: the last one before the statistics.
+fn verdict(log: &str) -> Option<&str> {
+    let is_statistics =
+        |line: &&str| ["verification time", "stack depth", "processed "].iter().any(|word| line.starts_with(word));
+    log.lines().map(str::trim).rev().find(|line| !line.is_empty() && !is_statistics(line))
 }
 
 fn kernel(host: &Host) -> Check {
@@ -214,11 +267,7 @@ fn kernel(host: &Host) -> Check {
     let release = host.read("proc/sys/kernel/osrelease").unwrap_or_default();
     match host.kernel() {
         Some(version) if version >= MINIMUM_KERNEL => Check::ok(NAME, format!("Linux {release}")),
-        Some(_) => Check::missing(
-            NAME,
-            format!("Linux {release} has no BPF ring buffer"),
-            "use a kernel of version 5.8 or newer",
-        ),
+        Some(_) => Check::missing(NAME, format!("Linux {release} is too old"), "use a kernel of version 5.10 or newer"),
         None => Check::missing(NAME, "the kernel's release cannot be read", "mount proc on /proc"),
     }
 }

@@ -73,7 +73,7 @@ fn a_usual_host_is_supported() {
 fn what_is_required_is_named_with_its_remedy() {
     let fake = Fake::new();
     fake.write("proc/sys/kernel/osrelease", "5.4.0-190-generic\n");
-    assert_eq!(fake.refusal(), "Linux 5.4.0-190-generic has no BPF ring buffer: use a kernel of version 5.8 or newer");
+    assert_eq!(fake.refusal(), "Linux 5.4.0-190-generic is too old: use a kernel of version 5.10 or newer");
 
     let fake = Fake::new();
     fake.remove("sys/kernel/btf/vmlinux");
@@ -144,6 +144,43 @@ fn cgroup_versions_are_told_apart() {
     assert_eq!(found(), "version 1 and 2 (hybrid)");
     fake.write("proc/self/mountinfo", "nonsense\n - \n");
     assert!(found().starts_with("none mounted"));
+}
+
+fn program(verified_instructions: Option<u32>) -> LoadedProgram {
+    LoadedProgram { name: "exit".to_owned(), loaded: true, attached: true, verified_instructions }
+}
+
+#[test]
+fn programs_that_load_are_counted() {
+    let found = |programs: Vec<LoadedProgram>| {
+        let mut report = Fake::new().report();
+        report.add_programs(Ok(programs));
+        assert!(report.supported);
+        report.checks.pop().unwrap().found
+    };
+    assert_eq!(found(vec![program(Some(30)), program(Some(12))]), "2 loaded and verified (42 instructions)");
+    assert_eq!(found(vec![program(None)]), "1 loaded and verified", "before 5.16 the number is not told");
+    let absent = LoadedProgram { loaded: false, ..program(None) };
+    assert_eq!(found(vec![program(Some(30)), absent]), "1 loaded and verified (30 instructions)");
+}
+
+#[test]
+fn a_program_that_is_refused_is_missing() {
+    let mut report = Fake::new().report();
+    report.add_programs(Err(&CaptureError::Program { name: "exit".into(), source: ProgramError::AlreadyLoaded }));
+    assert!(!report.supported && report.programs.is_empty());
+    assert!(report.require().unwrap_err().to_string().contains("refused the eBPF program exit"));
+}
+
+#[test]
+fn of_a_verifiers_log_only_the_verdict_is_said() {
+    let log = "984: (bf) r6 = r1\n985: (85) call bpf_probe_read_user#112\nR2 unbounded memory access, use 'var &= const'\n\
+               verification time 38 usec\nstack depth 216+0+0\nprocessed 2303 insns (limit 1000000)\n";
+    let error = || std::io::Error::from_raw_os_error(13);
+    let said = reason(log, &error());
+    assert_eq!(said, "R2 unbounded memory access, use 'var &= const' (Permission denied (os error 13))");
+    assert_eq!(reason("", &error()), "Permission denied (os error 13)");
+    assert_eq!(reason("processed 0 insns\n", &error()), "Permission denied (os error 13)");
 }
 
 #[test]
