@@ -37,10 +37,6 @@ const PROC: &str = "/proc";
 /// signals, finished spans and loss counters must have their turn nevertheless.
 const TURN: usize = 4096;
 
-/// How long what waits may still be read once the run is to end, ns: the rest of the 5 s that an end may take is for the
-/// collector.
-const LAST: Time = 1_000_000_000;
-
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
     capture: Capture,
@@ -144,15 +140,17 @@ impl Observer {
         false
     }
 
-    /// The same at the end of a run: all that waits, unless it becomes more as fast as it is read.
-    pub(super) fn drain_last(&mut self, mut take: impl FnMut(Event)) -> bool {
-        let end = now().saturating_add(LAST);
-        while !self.drain(&mut take) {
-            if now() >= end {
-                return false;
-            }
+    /// The same at the end of a run: everything that happened until now, and not what goes on happening.
+    pub(super) fn drain_last(&mut self, mut take: impl FnMut(Event)) {
+        let end = now();
+        let mut later = false;
+        while !later && let Some(record) = self.capture.next_record() {
+            self.handle(record, &mut |event: Event| {
+                // A loss has the time at which the agent notices it.
+                later |= !matches!(event, Event::Lost { .. }) && event.time().is_some_and(|time| time > end);
+                take(event);
+            });
         }
-        true
     }
 
     /// What the kernel could not tell, since the last call.

@@ -52,7 +52,8 @@ pub(super) fn run(
         }
         let time = now();
         let all = if last {
-            observer.drain_last(|event| engine.step(event, &mut output))
+            observer.drain_last(|event| engine.step(event, &mut output));
+            true
         } else {
             observer.drain(|event| engine.step(event, &mut output))
         };
