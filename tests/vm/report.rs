@@ -35,7 +35,7 @@ impl Report {
 
     /// How a scenario ended, and how long it took.
     pub(crate) fn scenario(&mut self, name: &str, seconds: f64, outcome: &Result<()>) -> Result<()> {
-        let error = outcome.as_ref().err().map(|error| format!("{error:?}"));
+        let error = outcome.as_ref().err().map(sentence);
         self.line(&json!({ "scenario": { "name": name, "seconds": seconds, "error": error } }))
     }
 
@@ -48,4 +48,12 @@ impl Report {
         writeln!(self.port, "{line}")?;
         Ok(self.port.flush()?)
     }
+}
+
+/// The first line of each thing that was attempted, and all of what went wrong.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let root = causes.pop().unwrap_or_default();
+    let attempts = causes.iter().map(|attempt| attempt.lines().next().unwrap_or_default());
+    attempts.chain([root.as_str()]).collect::<Vec<_>>().join(": ")
 }

@@ -22,10 +22,6 @@ const MINIMUM_KERNEL: (u32, u32) = (5, 10);
 const NO_MEMLOCK: (u32, u32) = (5, 11);
 /// The files read here are a few hundred bytes; mountinfo of a host with many containers is the longest.
 const MAX_FILE: u64 = 1 << 20;
-/// Where tracefs may be mounted, the place of choice first (the second one is on kernels and hosts that mount debugfs).
-const TRACEFS: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
-/// A tracepoint that is there if and only if system calls can be traced (CONFIG_FTRACE_SYSCALLS).
-const PROBE_TRACEPOINT: &str = "events/syscalls/sys_enter_read/id";
 /// `/proc/PID/ns/pid` of the first pid namespace has this fixed inode number (`PROC_PID_INIT_INO`).
 const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -173,12 +169,6 @@ impl Host {
         Self { root: root.into() }
     }
 
-    /// Where tracefs shows the system calls' tracepoints, if it is mounted.
-    #[must_use]
-    pub fn tracefs(&self) -> Option<PathBuf> {
-        TRACEFS.iter().map(|path| self.root.join(path)).find(|path| path.join(PROBE_TRACEPOINT).exists())
-    }
-
     fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         let mut bytes = Vec::new();
         std::fs::File::open(self.root.join(path)).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
@@ -225,9 +215,9 @@ impl Capability {
 /// Looks at everything syspan depends on.
 #[must_use]
 pub fn doctor(host: &Host) -> Report {
-    let mut checks = vec![kernel(host), type_information(host), tracefs(host), lockdown(host)];
+    let mut checks = vec![kernel(host), type_information(host), lockdown(host)];
     checks.extend(capabilities(host));
-    checks.extend([perf_event_paranoid(host), unprivileged_bpf(host)]);
+    checks.push(unprivileged_bpf(host));
     checks.extend(memlock(host));
     checks.extend([pid_namespace(host), cgroups(host)]);
     Report { supported: checks.iter().all(|check| check.status != Status::Missing), checks, programs: Vec::new() }
@@ -240,7 +230,7 @@ fn refused(name: &'static str, error: &CaptureError) -> Check {
         return Check::missing(
             name,
             error.to_string(),
-            "see above, and report it together with `uname -r` if all is well",
+            "follow the warnings above; if there are none, report it together with `uname -r`",
         );
     };
     Check::missing(
@@ -283,27 +273,6 @@ fn type_information(host: &Host) -> Check {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and in a container mount the host's /sys",
         )
     }
-}
-
-fn tracefs(host: &Host) -> Check {
-    const NAME: &str = "tracefs";
-    if let Some(path) = host.tracefs() {
-        return Check::ok(NAME, format!("system call tracepoints are in {}", path.display()));
-    }
-    let mounts = host.read("proc/self/mountinfo").unwrap_or_default();
-    if mounts.lines().filter_map(file_system).any(|kind| kind == "tracefs") {
-        return Check::missing(
-            NAME,
-            "tracefs shows no system call tracepoints",
-            "run as root or with CAP_DAC_READ_SEARCH, on a kernel built with CONFIG_FTRACE_SYSCALLS=y",
-        );
-    }
-    Check::missing(
-        NAME,
-        "tracefs, which lists the system call tracepoints, is not mounted",
-        "run `mount -t tracefs tracefs /sys/kernel/tracing` as root, and in a container mount the host's \
-         /sys/kernel/tracing",
-    )
 }
 
 /// The type of file system of a line of mountinfo: the first field behind the lone dash.
@@ -357,29 +326,11 @@ fn capabilities(host: &Host) -> Vec<Check> {
         check(
             "CAP_DAC_READ_SEARCH",
             Capability::DacReadSearch.is_in(set),
-            "read files that belong to others (tracefs, executables)",
+            "read files that belong to others (executables, environments)",
             Check::warning,
             "run as root or grant CAP_DAC_READ_SEARCH",
         ),
     ]
-}
-
-fn perf_event_paranoid(host: &Host) -> Check {
-    const NAME: &str = "perf_event_paranoid";
-    let admin = host.capabilities().is_some_and(|set| Capability::SysAdmin.is_in(set));
-    match host.number("proc/sys/kernel/perf_event_paranoid") {
-        Some(level) if level >= 3 && !admin => Check::warning(
-            NAME,
-            format!("{level}: some distributions' kernels then refuse tracepoints without CAP_SYS_ADMIN"),
-            "if attaching fails, run `sysctl kernel.perf_event_paranoid=2` or grant CAP_SYS_ADMIN",
-        ),
-        Some(level) => Check::ok(NAME, level.to_string()),
-        None => Check::missing(
-            NAME,
-            "the kernel has no perf events, which tracepoint programs are attached by",
-            "use a kernel built with CONFIG_PERF_EVENTS=y",
-        ),
-    }
 }
 
 fn unprivileged_bpf(host: &Host) -> Check {

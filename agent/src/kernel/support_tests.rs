@@ -14,10 +14,8 @@ impl Fake {
         let fake = Self(TempDir::new().unwrap());
         fake.write("proc/sys/kernel/osrelease", "6.1.0-49-amd64\n");
         fake.write("sys/kernel/btf/vmlinux", "");
-        fake.write("sys/kernel/tracing/events/syscalls/sys_enter_read/id", "760\n");
         fake.write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
         fake.capabilities(&[2, 19, 38, 39]);
-        fake.write("proc/sys/kernel/perf_event_paranoid", "2\n");
         fake.write("proc/sys/kernel/unprivileged_bpf_disabled", "2\n");
         fake.write(
             "proc/self/limits",
@@ -90,18 +88,6 @@ fn what_is_required_is_named_with_its_remedy() {
 }
 
 #[test]
-fn tracefs_is_found_where_it_is_mounted() {
-    let fake = Fake::new();
-    fake.remove("sys/kernel/tracing/events/syscalls/sys_enter_read/id");
-    assert!(fake.refusal().contains("mount -t tracefs"));
-    fake.write("proc/self/mountinfo", "30 1 0:12 / /sys/kernel/tracing rw - tracefs tracefs rw\n");
-    assert!(fake.refusal().contains("CONFIG_FTRACE_SYSCALLS"), "mounted, but empty or not readable");
-    fake.write("sys/kernel/debug/tracing/events/syscalls/sys_enter_read/id", "760\n");
-    assert_eq!(fake.status("tracefs"), Some(Status::Ok));
-    assert_eq!(Host::at(fake.0.path()).tracefs(), Some(fake.0.path().join("sys/kernel/debug/tracing")));
-}
-
-#[test]
 fn capabilities_are_told_apart() {
     let fake = Fake::new();
     fake.capabilities(&[]);
@@ -117,8 +103,6 @@ fn capabilities_are_told_apart() {
 #[test]
 fn what_only_might_hinder_is_a_warning() {
     let fake = Fake::new();
-    fake.write("proc/sys/kernel/perf_event_paranoid", "4\n");
-    assert_eq!(fake.status("perf_event_paranoid"), Some(Status::Warning));
     fake.remove("proc/self/ns/pid");
     symlink("pid:[4026532001]", fake.0.path().join("proc/self/ns/pid")).unwrap();
     assert_eq!(fake.status("pid namespace"), Some(Status::Warning));

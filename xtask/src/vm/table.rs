@@ -87,13 +87,17 @@ fn names<'a>(runs: &'a [Run], of: impl Fn(&'a Report) -> Vec<&'a str>) -> Vec<St
     names
 }
 
-/// One line each: the first of the error, in which everything is said.
+/// A reason is cut here: a span that is shown whole is longer than a table wants.
+const LONGEST_REASON: usize = 300;
+
+/// One line each: the error's last, where programs say why they ended.
 fn reasons(runs: &[Run]) -> String {
     let mut text = String::new();
     for run in runs {
         let name = run.kernel.name;
         let mut reason = |what: &str, why: &str| {
-            let _ = writeln!(text, "- {name}, {what}: {}", why.lines().next().unwrap_or_default());
+            let last = why.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim();
+            let _ = writeln!(text, "- {name}, {what}: {}", last.chars().take(LONGEST_REASON).collect::<String>());
         };
         match &run.outcome {
             Outcome::Skipped(why) => reason("skipped", why),
