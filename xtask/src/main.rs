@@ -1,10 +1,11 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench`.
+//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench|soak`.
 
 mod bench;
 mod build;
 mod demo;
 mod lint;
 mod setup;
+mod soak;
 mod steps;
 mod test;
 mod vm;
@@ -38,6 +39,8 @@ enum Command {
     Demo(demo::Options),
     /// What tracing costs: writes docs/benchmarks.md
     Bench(bench::Options),
+    /// An hour of load with the agent beside it: does it grow, does it harm? Writes target/soak/report.md
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Vm(options) => vm::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => soak::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -70,6 +70,8 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("curl", "curl"),
     unless_program("openssl", "openssl"),
     unless_program("wrk", "wrk"),
+    unless_file("bpftool", "/usr/sbin/bpftool"),
+    unless_program("tcpdump", "tcpdump"),
     // `cargo xtask vm`: other kernels, the file system that they are given, and its loopback interface.
     unless_program("qemu-system-x86", "qemu-system-x86_64"),
     unless_program("cpio", "cpio"),
