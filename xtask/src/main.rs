@@ -1,8 +1,9 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|demo|bench`.
+//! The only build driver: `cargo xtask setup|build|test|lint|demo|bench|fuzz`.
 
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
 mod setup;
 mod steps;
@@ -35,6 +36,8 @@ enum Command {
     Demo(demo::Options),
     /// What tracing costs: writes docs/benchmarks.md
     Bench(bench::Options),
+    /// Hostile bytes: runs the fuzz targets of fuzz/, and fails if one finds something
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

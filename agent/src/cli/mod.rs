@@ -6,7 +6,7 @@ mod exec;
 mod observer;
 mod pipeline;
 mod record;
-mod recording;
+pub mod recording;
 mod replay;
 mod run;
 mod sink;
