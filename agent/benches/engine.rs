@@ -79,6 +79,7 @@ impl Recorder {
             peer: end(peer),
             netns: 1,
             origin,
+            positions: None,
         }));
         id
     }

@@ -11,6 +11,7 @@ use lru::LruCache;
 
 use self::traces::{Followed, Traces, Waiting};
 use crate::{
+    accounts::{Accounts, Events, Requests},
     event::{Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
     processes::Runtime,
     protocols::{Options, Signals},
@@ -47,6 +48,8 @@ pub struct Output {
 pub enum Advice {
     /// Nothing more can come of this socket.
     Ignore(SocketId),
+    /// There was no room for this socket any more: it is to be announced again when it is used again.
+    Forget(SocketId),
     /// SQL is spoken here: the SQL budget applies.
     Sql(SocketId),
 }
@@ -64,6 +67,7 @@ pub struct Engine {
     /// Kept between steps so that it is allocated once.
     signals: Signals,
     traces: Traces,
+    events: Events,
 }
 
 impl Engine {
@@ -83,13 +87,16 @@ impl Engine {
                 processes: HashMap::new(),
                 tracker: Tracker::new([0; 32], 0, weakest),
                 losses: Losses::default(),
+                requests: Requests::default(),
                 idle: HashMap::new(),
             },
+            events: Events::default(),
         }
     }
 
     /// Takes the next event in; finished spans are added to `output`.
     pub fn step(&mut self, event: Event, output: &mut Output) {
+        self.events.count(&event);
         match event.time() {
             Some(time) => self.order.push(time, event),
             None => self.act(event, output),
@@ -99,19 +106,28 @@ impl Engine {
         }
     }
 
-    /// No more events will come: acts on those that wait. Exchanges that are still open are counted as incomplete.
+    /// No more events will come: acts on those that wait. Exchanges that are still open are given up and counted.
     pub fn finish(&mut self, output: &mut Output) {
         while let Some(event) = self.order.drain() {
             self.act(event, output);
         }
         self.bury(Time::MAX, output);
-        self.traces.losses.add(Loss::Incomplete, self.traces.tracker.open() as u64);
+        for (_, followed) in &mut self.connections {
+            self.traces.unfinished(followed);
+        }
     }
 
     /// What was lost so far.
     #[must_use]
     pub fn losses(&self) -> &Losses {
         &self.traces.losses
+    }
+
+    /// What was seen so far and what became of it.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        let requests = Requests { open: self.open() as u64, ..self.traces.requests };
+        Accounts { events: self.events, requests, losses: self.losses().clone() }
     }
 
     /// Exchanges open now.
@@ -142,7 +158,12 @@ impl Engine {
             Event::Exit { pid, time } => self.exit(pid, time),
             Event::Socket(socket) => self.socket(socket, output),
             Event::Data(data) => self.data(&data, output),
-            Event::End { socket, task, time, end } => self.end(socket, task, time, end, output),
+            Event::End { socket, task, time, end, positions } => {
+                if let (Some(positions), Some(followed)) = (positions, self.connections.get_mut(&socket)) {
+                    followed.connection.reached(positions, time, &mut self.signals);
+                }
+                self.end(socket, task, time, end, output);
+            }
             Event::Lost { cause, count, .. } => {
                 if let Some(loss) = Losses::named(&cause) {
                     self.traces.losses.add(loss, count);
@@ -169,10 +190,11 @@ impl Engine {
 
     fn socket(&mut self, socket: Socket, output: &mut Output) {
         if socket.origin == Origin::Unknown
-            && let Some(known) = self.connections.peek(&socket.id).map(|followed| &followed.connection.socket)
-            && (&known.local, &known.peer) == (&socket.local, &socket.peer)
+            && let Some(Followed { connection, .. }) = self.connections.get_mut(&socket.id)
+            && (&connection.socket.local, &connection.socket.peer) == (&socket.local, &socket.peer)
         {
-            return; // announced again after the kernel's table dropped it
+            connection.announced_again(); // the kernel's table had dropped it
+            return;
         }
         self.forget(socket.id, socket.time, output);
         self.traces.tracker.ends().opened(&socket);
@@ -199,6 +221,7 @@ impl Engine {
             && let Some((&oldest, _)) = self.connections.peek_lru()
         {
             self.traces.losses.count(Loss::Evicted);
+            output.advice.push(Advice::Forget(oldest));
             self.remove(oldest);
         }
         self.sockets.entry(task.pid).or_default().insert(id);

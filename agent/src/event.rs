@@ -83,6 +83,9 @@ pub struct Socket {
     pub netns: u32,
     /// How it was connected.
     pub origin: Origin,
+    /// Positions of the first bytes that it will read and write, counted as [`Data::position`] is, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions: Option<[u32; 2]>,
 }
 
 /// Bytes that one system call moved.
@@ -173,6 +176,10 @@ pub enum Event {
         time: Time,
         /// How.
         end: End,
+        /// Where the two directions stand, read and write, counted as [`Data::position`] is: bytes before it that no event
+        /// told of were not seen. `None` where that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        positions: Option<[u32; 2]>,
     },
     /// Events were lost on the way to the agent, or something could not be captured. `count` more of them than last said.
     Lost {

@@ -5,6 +5,7 @@
 //! exchanges, [`traces`] turns exchanges into spans with parents, [`export`] sends them. [`engine`] is the pure middle
 //! of it: `step(event) -> spans`, with no clock and no I/O. ARCHITECTURE.md has the map.
 
+pub mod accounts;
 pub mod cli;
 pub mod engine;
 pub mod event;

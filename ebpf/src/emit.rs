@@ -9,6 +9,7 @@ use syspan_abi::{Counter, EndEvent, Header, Kind, ProcessEvent};
 use crate::{
     config::config,
     maps::{RING, SCRATCHES, count},
+    thread::Caller,
 };
 
 /// This CPU's scratch memory as an event.
@@ -38,13 +39,15 @@ pub fn send(record: *const u8, length: u32) -> bool {
 
 /// Fills in a header.
 #[inline(always)]
-pub fn header(header: &mut Header, kind: Kind, pid: u32, tid: u32, turn: u32, time: u64, socket: u64) {
+pub fn header(header: &mut Header, kind: Kind, caller: Caller, turn: u32, time: u64, socket: u64) {
+    let Caller { pid, tid } = caller;
     *header = Header { kind: kind as u32, pid, tid, turn, time, socket };
 }
 
 /// Tells that a direction ended.
 #[inline(always)]
-pub fn end(pid: u32, tid: u32, turn: u32, socket: u64, end: u32) {
+pub fn end(caller: Caller, turn: u32, socket: u64, end: u32) {
+    let Caller { pid, tid } = caller;
     let event = EndEvent {
         // SAFETY: plain helper.
         header: Header { kind: Kind::End as u32, pid, tid, turn, time: unsafe { bpf_ktime_get_ns() }, socket },

@@ -1,8 +1,8 @@
 //! syspan's eBPF programs: what system calls move over stream sockets, who calls, and how processes come and go.
 //!
-//! Base: system call tracepoints (`syscalls/sys_enter_*`, `sys_exit_*`; stable names and argument order since 2.6.37,
-//! `tracepoint` programs since 4.7) and the raw tracepoints `sched_process_{fork,exec,exit}` (since 4.17). Nothing here
-//! parses protocols: a call on a followed socket becomes one event with a bounded part of its bytes.
+//! Base: the raw tracepoints `sys_enter` and `sys_exit` (since 4.17; they are what the `syscalls/*` tracepoints are made of,
+//! without the record that perf prepares for those) and `sched_process_{fork,exec,exit}`. Nothing here parses protocols: a
+//! call on a followed socket becomes one event with a bounded part of its bytes.
 //!
 //! Two steps for each call: at entry the arguments are kept by thread ([`thread`]), at exit the result decides what
 //! they meant. A process that is not observed costs one table look-up at entry and one at exit.
@@ -20,6 +20,7 @@ mod hooks;
 mod maps;
 mod payload;
 mod socket;
+mod task;
 mod thread;
 
 /// The BPF object's licence: GPL-compatible, as the probe-read helpers ask.

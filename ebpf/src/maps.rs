@@ -20,7 +20,7 @@ pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(65_536, 0);
 #[map]
 pub static SOCKETS: LruHashMap<u64, SocketState> = LruHashMap::with_max_entries(65_536, 0);
 
-/// Process id << 32 | epoll descriptor -> number of descriptors it watches, for those created while observed.
+/// Kernel address of an epoll instance's file -> number of descriptors it watches, for those created while observed.
 #[map]
 pub static EPOLLS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(16_384, 0);
 

@@ -10,7 +10,7 @@ use crate::{
     emit,
     maps::{Scratch, count},
     socket,
-    thread::{Call, op},
+    thread::{Call, Caller, op},
 };
 
 /// Buffers of one call that are looked at. Node and nginx gather a message from a handful; more are counted as budget.
@@ -67,28 +67,22 @@ struct Source {
 /// One data event, as far as it is known before copying.
 #[derive(Clone, Copy)]
 pub struct Moved {
-    /// Process id.
-    pub pid: u32,
-    /// Thread id.
-    pub tid: u32,
+    /// Who moved it.
+    pub caller: Caller,
     /// The thread's turn.
     pub turn: u32,
     /// The result of the call: bytes, or messages.
     pub result: u32,
 }
 
-/// Tells what a call moved.
+/// Tells what a call moved, in a [`direction`].
 #[inline(always)]
-pub fn moved<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved) {
-    if OP & !op::READ != op::MESSAGES {
-        let source = match OP & !op::READ {
-            op::BUFFER => Source { address: call.address, buffers: 0 },
-            op::VECTOR => Source { address: call.address, buffers: call.length },
-            op::MESSAGE => message(call.address),
-            _ => Source { address: 0, buffers: 0 },
-        };
-        let position = socket::position(state, call, OP & op::READ == 0, moved.result);
-        one::<OP>(state, call, moved, source, position, moved.result);
+pub fn moved<const WAY: u32>(state: *mut SocketState, call: &Call, moved: &Moved) {
+    let writing = WAY == direction::WRITE;
+    let kind = call.op & !op::READ;
+    if kind != op::MESSAGES {
+        let position = socket::position(state, call, writing, moved.result);
+        one::<WAY>(state, call, moved, source(call), position, moved.result);
         return;
     }
     let messages = moved.result;
@@ -102,21 +96,40 @@ pub fn moved<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved)
     if messages > MAX_MESSAGES {
         count(Counter::Budget);
     }
-    let mut position = socket::position(state, call, OP & op::READ == 0, total);
+    let mut position = socket::position(state, call, writing, total);
     for index in 0..MAX_MESSAGES {
         if index >= messages {
             break;
         }
         let address = call.address + index as u64 * MMSGHDR;
         let length = user::<u32>(address + MMSGHDR_LENGTH);
-        one::<OP>(state, call, moved, message(address), position, length);
+        one::<WAY>(state, call, moved, message(address), position, length);
         position = position.wrapping_add(length);
     }
 }
 
+/// Where the bytes of a call are, unless it moves several messages.
 #[inline(always)]
-fn way<const OP: u32>() -> u32 {
-    if OP & op::READ != 0 { direction::READ } else { direction::WRITE }
+fn source(call: &Call) -> Source {
+    match call.op & !op::READ {
+        op::BUFFER => Source { address: call.address, buffers: 0 },
+        op::VECTOR => Source { address: call.address, buffers: call.length },
+        op::MESSAGE => message(call.address),
+        _ => Source { address: 0, buffers: 0 },
+    }
+}
+
+/// Whether a call that received nothing had room for something: then the stream is at its end. The first buffer tells.
+#[inline(always)]
+pub fn asked_for_bytes(call: &Call) -> bool {
+    match call.op & !op::READ {
+        op::BUFFER | op::LENGTH => call.length != 0,
+        op::MESSAGES => false,
+        _ => {
+            let source = source(call);
+            source.buffers != 0 && user::<Iovec>(source.address).length != 0
+        }
+    }
 }
 
 #[inline(always)]
@@ -131,11 +144,17 @@ fn message(address: u64) -> Source {
 
 /// One message: decides what is captured, copies it, sends the event.
 #[inline(always)]
-fn one<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved, source: Source, position: u32, length: u32) {
-    let way = way::<OP>();
+fn one<const WAY: u32>(
+    state: *mut SocketState,
+    call: &Call,
+    moved: &Moved,
+    source: Source,
+    position: u32,
+    length: u32,
+) {
     let Some(scratch) = emit::scratch::<Scratch>() else { return };
     let event = scratch.cast::<DataEvent>();
-    let budget = allow(state, way);
+    let budget = allow::<WAY>(state);
     let mut head = if length < budget { length } else { budget };
     let rest = length - head;
     let mut tail = if rest < MAX_TAIL as u32 { rest } else { MAX_TAIL as u32 };
@@ -169,13 +188,13 @@ fn one<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved, sourc
                 count(Counter::Budget);
             }
         }
-        let used = &mut (*state).used[(way & 1) as usize];
+        let used = &mut (*state).used[WAY as usize];
         *used = if *used < u32::MAX / 2 { *used + head } else { *used };
-        let time = if way == direction::READ { bpf_ktime_get_ns() } else { call.time };
-        emit::header(&mut (*event).header, Kind::Data, moved.pid, moved.tid, moved.turn, time, call.socket);
+        let time = if WAY == direction::READ { bpf_ktime_get_ns() } else { call.time };
+        emit::header(&mut (*event).header, Kind::Data, moved.caller, moved.turn, time, call.socket);
         (*event).length = length as u64;
         (*event).position = position;
-        (*event).direction = way;
+        (*event).direction = WAY;
         (*event).head = head;
         (*event).tail = tail;
         let size = size_of::<DataEvent>() as u32 + (head & (2 * MAX_HEAD as u32 - 1)) + (tail & 127);
@@ -185,15 +204,15 @@ fn one<const OP: u32>(state: *mut SocketState, call: &Call, moved: &Moved, sourc
 
 /// How many bytes may be captured now. A change of direction renews the budget: it begins a message.
 #[inline(always)]
-fn allow(state: *mut SocketState, way: u32) -> u32 {
+fn allow<const WAY: u32>(state: *mut SocketState) -> u32 {
     // SAFETY: a map value.
     unsafe {
-        if (*state).last != way + 1 {
-            (*state).last = way + 1;
-            (*state).used[(way & 1) as usize] = 0;
+        if (*state).last != WAY + 1 {
+            (*state).last = WAY + 1;
+            (*state).used[WAY as usize] = 0;
         }
         let limit = if (*state).verdict == verdict::SQL { config!(sql_limit) } else { config!(head_limit) };
-        let used = (*state).used[(way & 1) as usize];
+        let used = (*state).used[WAY as usize];
         let budget = limit * BUDGET_MESSAGES;
         let left = if used + ALWAYS < budget { budget - used } else { ALWAYS };
         if left < MAX_HEAD as u32 { left } else { MAX_HEAD as u32 }

@@ -1,11 +1,11 @@
 //! From a descriptor to the kernel's socket: its identity, addresses and sequence numbers.
 //!
-//! `current->files->fdt->fd[fd]->{f_inode, private_data}`: the inode number names the socket for as long as it lives,
+//! `current->files->fdt->fd[fd]` ([`task`]), then `->{f_inode, private_data}`: the inode number names the socket for as long as it lives,
 //! whoever holds a descriptor of it. All offsets come from BTF.
 
 use aya_ebpf::{
     bindings::BPF_ANY,
-    helpers::{bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel, generated},
+    helpers::{bpf_get_current_comm, bpf_probe_read_kernel, generated},
 };
 use syspan_abi::{Counter, MAX_PATH, SocketEvent, SocketState, origin, verdict};
 
@@ -13,7 +13,8 @@ use crate::{
     config::config,
     emit,
     maps::{SOCKETS, count},
-    thread::Call,
+    task,
+    thread::{Call, Caller},
 };
 
 /// `S_IFMT` and `S_IFSOCK` of an inode's mode.
@@ -31,11 +32,13 @@ const TCP_LISTEN: u8 = 10;
 /// `sk_state` of a socket that is not connected.
 const TCP_CLOSE: u8 = 7;
 
-/// A descriptor's file that is a socket.
+/// A descriptor's file that may be a socket.
 #[derive(Clone, Copy)]
 pub struct File {
     /// Address of the kernel's `struct file`.
     pub address: u64,
+    /// Address of its inode.
+    pub inode_address: u64,
     /// Its inode number.
     pub inode: u64,
 }
@@ -47,28 +50,18 @@ pub fn kernel<T: Copy + Default>(base: u64, offset: u32) -> T {
     unsafe { bpf_probe_read_kernel((base + offset as u64) as *const T) }.unwrap_or_default()
 }
 
-/// The socket behind a descriptor of the calling process.
+/// The file behind a descriptor of the calling process.
 #[inline(always)]
-pub fn of_descriptor(fd: i32) -> Option<File> {
-    // SAFETY: plain helper.
-    let task = unsafe { bpf_get_current_task() };
-    let files: u64 = kernel(task, config!(offsets.task_files));
-    let table: u64 = kernel(files, config!(offsets.files_fdt));
-    let size: u32 = kernel(table, config!(offsets.fdt_max_fds));
-    if fd < 0 || fd as u32 >= size {
-        return None;
-    }
-    let array: u64 = kernel(table, config!(offsets.fdt_fd));
-    let file: u64 = kernel(array + fd as u64 * 8, 0);
-    if file == 0 {
-        return None;
-    }
-    let inode: u64 = kernel(file, config!(offsets.file_inode));
-    let mode: u16 = kernel(inode, config!(offsets.inode_mode));
-    if mode & MODE_TYPE != MODE_SOCKET {
-        return None;
-    }
-    Some(File { address: file, inode: kernel(inode, config!(offsets.inode_ino)) })
+pub fn of_descriptor(fd: u64) -> Option<File> {
+    let address = task::file(fd)?;
+    let inode_address: u64 = kernel(address, config!(offsets.file_inode));
+    Some(File { address, inode_address, inode: kernel(inode_address, config!(offsets.inode_ino)) })
+}
+
+/// Whether a file is a socket.
+#[inline(always)]
+pub fn is_socket(file: File) -> bool {
+    kernel::<u16>(file.inode_address, config!(offsets.inode_mode)) & MODE_TYPE == MODE_SOCKET
 }
 
 /// Whether the descriptor that is about to be closed is the last one of its file.
@@ -89,10 +82,34 @@ pub enum State {
     Unknown,
 }
 
-/// Looks a socket up.
+/// Looks a file up. Files of other file systems may have a socket's number, but not its inode.
 #[inline(always)]
-pub fn state(inode: u64) -> State {
-    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return State::Unknown };
+pub fn state(file: File) -> State {
+    let Some(state) = SOCKETS.get_ptr_mut(file.inode) else { return State::Unknown };
+    // SAFETY: a word of a map value.
+    if unsafe { (*state).inode } != file.inode_address {
+        return State::Unknown;
+    }
+    judged(state)
+}
+
+/// Looks a socket up that was found to be one before.
+#[inline(always)]
+pub fn known(inode: u64) -> State {
+    match SOCKETS.get_ptr_mut(inode) {
+        Some(state) => judged(state),
+        None => State::Unknown,
+    }
+}
+
+/// Whether such a socket is followed.
+#[inline(always)]
+pub fn is_followed(inode: u64) -> bool {
+    matches!(known(inode), State::Followed(_))
+}
+
+#[inline(always)]
+fn judged(state: *mut SocketState) -> State {
     // SAFETY: words of a map value.
     let (verdict, announced) = unsafe { ((*state).verdict, (*state).announced) };
     if verdict == verdict::IGNORE {
@@ -106,7 +123,10 @@ pub fn state(inode: u64) -> State {
 
 /// A socket is connected, accepted or used for the first time: tells the agent, and follows it from now on if it is a stream.
 #[inline(always)]
-pub fn first_sight(file: File, pid: u32, tid: u32, turn: u32, time: u64, how: u32) -> Option<*mut SocketState> {
+pub fn first_sight(file: File, caller: Caller, turn: u32, time: u64, how: u32) -> Option<*mut SocketState> {
+    if !is_socket(file) {
+        return None;
+    }
     let socket: u64 = kernel(file.address, config!(offsets.file_private));
     let sk: u64 = kernel(socket, config!(offsets.socket_sk));
     let kind: u16 = kernel(socket, config!(offsets.socket_type));
@@ -120,6 +140,7 @@ pub fn first_sight(file: File, pid: u32, tid: u32, turn: u32, time: u64, how: u3
     }
 
     let mut state = SocketState {
+        inode: file.inode_address,
         tcp: if inet { sk } else { 0 },
         verdict: if stream { verdict::FOLLOW } else { verdict::IGNORE },
         last: 0,
@@ -134,7 +155,7 @@ pub fn first_sight(file: File, pid: u32, tid: u32, turn: u32, time: u64, how: u3
         unsafe {
             describe(&mut *event, sk, family);
             let header = &mut (*event).header;
-            emit::header(header, syspan_abi::Kind::Socket, pid, tid, turn, time, file.inode);
+            emit::header(header, syspan_abi::Kind::Socket, caller, turn, time, file.inode);
             (*event).origin = how;
             state.announced = emit::send(event as *const u8, size_of::<SocketEvent>() as u32) as u32;
         }

@@ -1,12 +1,22 @@
 //! Who calls, whether they are observed, and the call they are in.
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_current_pid_tgid};
+use aya_ebpf::bindings::BPF_ANY;
 use syspan_abi::{Counter, selection};
 
 use crate::{
     config::config,
     maps::{PROCESSES, THREADS, count},
+    task,
 };
+
+/// The thread that makes a call.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    /// Its process (thread group) id.
+    pub pid: u32,
+    /// Its id.
+    pub tid: u32,
+}
 
 /// A thread of an observed process.
 #[repr(C)]
@@ -58,20 +68,16 @@ pub mod op {
     pub const LENGTH: u32 = 5;
     /// connect.
     pub const CONNECT: u32 = 6;
+    /// accept.
+    pub const ACCEPT: u32 = 7;
+    /// listen.
+    pub const LISTEN: u32 = 8;
     /// epoll_create.
-    pub const EPOLL_CREATE: u32 = 7;
-    /// epoll_ctl that removes a descriptor; the address is the instance's key.
-    pub const EPOLL_DELETE: u32 = 8;
+    pub const EPOLL_CREATE: u32 = 9;
+    /// epoll_ctl that removes a descriptor; the address is the instance's.
+    pub const EPOLL_DELETE: u32 = 10;
     /// Added when the call receives; without it, it sends.
     pub const READ: u32 = 16;
-}
-
-/// The calling thread, if its process is observed: (process id, thread id).
-#[inline(always)]
-pub fn observed() -> Option<(u32, u32)> {
-    let both = bpf_get_current_pid_tgid();
-    let pid = (both >> 32) as u32;
-    if is_observed(pid) { Some((pid, both as u32)) } else { None }
 }
 
 /// Whether a process is observed.
@@ -82,6 +88,12 @@ pub fn is_observed(pid: u32) -> bool {
         Some(&selection) => selection == selection::SELECTED,
         None => config!(all) != 0,
     }
+}
+
+/// Whether the calling thread is in a 32-bit system call of a 64-bit kernel.
+#[inline(always)]
+pub fn is_compat() -> bool {
+    task::member::<u32>(config!(offsets.task_compat)) & config!(offsets.compat_mask) != 0
 }
 
 /// The calling thread's entry, made when it is missing.
@@ -96,6 +108,16 @@ pub fn current(tid: u32) -> Option<*mut Thread> {
     THREADS.get_ptr_mut(tid)
 }
 
+/// The calling thread's turn.
+#[inline(always)]
+pub fn turn(tid: u32) -> u32 {
+    match THREADS.get_ptr_mut(tid) {
+        // SAFETY: the thread's own entry.
+        Some(thread) => unsafe { (*thread).turn },
+        None => 0,
+    }
+}
+
 /// Keeps a call until its exit.
 #[inline(always)]
 pub fn begin(tid: u32, call: &Call) {
@@ -105,19 +127,17 @@ pub fn begin(tid: u32, call: &Call) {
     }
 }
 
-/// Takes the call that the calling thread is leaving if it is an `op`, with its turn: (pid, tid, turn, call).
+/// Takes the kept call that the calling thread is leaving, with its turn.
 #[inline(always)]
-pub fn finish(op: u32) -> Option<(u32, u32, u32, Call)> {
-    let both = bpf_get_current_pid_tgid();
-    let tid = both as u32;
+pub fn finish(tid: u32) -> Option<(u32, Call)> {
     let thread = THREADS.get_ptr_mut(tid)?;
     // SAFETY: as in `begin`.
     unsafe {
-        if (*thread).call.op != op {
+        if (*thread).call.op == op::NONE {
             return None;
         }
         let call = (*thread).call;
         (*thread).call.op = op::NONE;
-        Some(((both >> 32) as u32, tid, (*thread).turn, call))
+        Some(((*thread).turn, call))
     }
 }

@@ -197,7 +197,7 @@ impl Player {
 
     /// Whether something was lost or given up so far.
     pub(crate) fn has_lost(&self) -> bool {
-        self.signals.iter().any(|signal| matches!(signal, Signal::Lost(_) | Signal::Abandon(_)))
+        self.signals.iter().any(|signal| matches!(signal, Signal::Lost(_) | Signal::Incomplete(_) | Signal::Abandon(_)))
     }
 }
 
@@ -205,5 +205,5 @@ impl Player {
 pub(crate) fn socket(id: SocketId, origin: Origin) -> Socket {
     let address = |last, port| Address::Inet([192, 0, 2, last].into(), port);
     let task = Task { pid: 1, tid: 1, turn: 0 };
-    Socket { id, time: 0, task, local: address(1, 40_000), peer: address(2, 40_001), netns: 1, origin }
+    Socket { id, time: 0, task, local: address(1, 40_000), peer: address(2, 40_001), netns: 1, positions: None, origin }
 }

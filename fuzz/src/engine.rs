@@ -56,8 +56,12 @@ enum What {
         origin: u8,
         local: u8,
         peer: u8,
+        positions: Option<[u32; 2]>,
     },
-    End(u8),
+    End {
+        end: u8,
+        positions: Option<[u32; 2]>,
+    },
     Exit,
     Process {
         go: bool,
@@ -170,14 +174,14 @@ impl Host {
                 let tail = &rest[rest.len() - usize::from(tail).min(rest.len())..];
                 self.moved(socket, task, read, time, jump, (head, missing.into(), tail))
             }
-            What::Socket { origin, local, peer } => {
+            What::Socket { origin, local, peer, positions } => {
                 let origin = [Origin::Unknown, Origin::Connected, Origin::Accepted][usize::from(origin % 3)];
                 let (local, peer) = (address(local), address(peer));
-                Event::Socket(Socket { id: socket, time, task, local, peer, netns: 1, origin })
+                Event::Socket(Socket { id: socket, time, task, local, peer, netns: 1, positions, origin })
             }
-            What::End(end) => {
+            What::End { end, positions } => {
                 let ends = [End::Closed, End::ShutWrite, End::PeerClosed, End::Reset, End::TimedOut];
-                Event::End { socket, task, time, end: ends[usize::from(end % 5)] }
+                Event::End { socket, task, time, positions, end: ends[usize::from(end % 5)] }
             }
             What::Exit => Event::Exit { time, pid },
             What::Process { go } => {

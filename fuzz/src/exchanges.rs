@@ -24,6 +24,7 @@ pub(crate) fn check(signals: &[Signal], over: bool) {
                 assert_eq!(keys.len(), done.attributes.len(), "keys are unique");
             }
             Signal::Dropped(exchange) => assert!(open.remove(exchange), "{exchange} is dropped, and not open"),
+            Signal::Incomplete(exchange) => assert!(open.contains(exchange), "{exchange} is incomplete, and not open"),
             Signal::Ready | Signal::Lost(_) | Signal::Abandon(_) | Signal::Switched => {}
         }
     }

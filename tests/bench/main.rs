@@ -4,6 +4,7 @@
 //! after round, and every number of a state is divided by that of the untraced application in the same round.
 
 mod agent;
+mod calls;
 mod cases;
 mod engine;
 mod load;
@@ -36,6 +37,12 @@ struct Options {
     /// How long each time, seconds
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// How often a hundred thousand of each system call are made in each state
+    #[arg(long, default_value_t = calls::RUNS)]
+    call_runs: usize,
+    /// Measure single system calls alone, and print the table
+    #[arg(long)]
+    only_calls: bool,
     /// Where the report goes
     #[arg(long)]
     output: PathBuf,
@@ -59,6 +66,13 @@ fn main() -> ExitCode {
 
 fn bench(options: &Options) -> Result<()> {
     let machine = report::Machine::read()?;
+    let calls = calls::measure(options.call_runs)?;
+    if options.only_calls {
+        let mut text = String::new();
+        report::calls(&mut text, &calls)?;
+        print!("{text}");
+        return Ok(());
+    }
     let duration = Duration::from_secs(options.seconds);
     let endpoints = Endpoints::free()?;
     let _sink = Rotel::quiet(endpoints)?;
@@ -77,7 +91,7 @@ fn bench(options: &Options) -> Result<()> {
         }
         all.push(Measurements { case, rounds });
     }
-    let mut text = report::write(&machine, options.seconds, &all, &engine::read()?)?;
+    let mut text = report::write(&machine, options.seconds, &all, &engine::read()?, &calls)?;
     text.push_str(&by_hand(&options.output));
     if let Some(folder) = options.output.parent() {
         fs::create_dir_all(folder)?;

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     Measurements,
     agent::Cost,
+    calls::{self, Calls, Watched},
     cases,
     engine::Replay,
     states::{Measured, State},
@@ -69,13 +70,20 @@ fn said(program: &str, arguments: &[&str]) -> Result<String> {
 }
 
 /// The whole report.
-pub(crate) fn write(machine: &Machine, seconds: u64, all: &[Measurements], replays: &[Replay]) -> Result<String> {
+pub(crate) fn write(
+    machine: &Machine,
+    seconds: u64,
+    all: &[Measurements],
+    replays: &[Replay],
+    calls: &Calls,
+) -> Result<String> {
     let mut text = String::new();
     introduction(&mut text, machine, seconds, all)?;
     comparisons(&mut text, all)?;
+    self::calls(&mut text, calls)?;
     agent(&mut text, all)?;
     engine(&mut text, replays)?;
-    targets(&mut text, all)?;
+    targets(&mut text, all, calls)?;
     Ok(text)
 }
 
@@ -165,6 +173,45 @@ impl Measurements {
     }
 }
 
+/// What a state adds to a call: of the fastest run in it and of the fastest without an agent, because whatever else the
+/// machine does only ever adds to a run.
+fn added(calls: &Calls, state: Watched, name: &str) -> Option<f64> {
+    let fastest = |state| calls.get(&state)?.iter().filter_map(|times| times.get(name).copied()).min_by(f64::total_cmp);
+    Some(fastest(state)? - fastest(Watched::Not)?)
+}
+
+/// What single system calls cost.
+pub(crate) fn calls(text: &mut String, calls: &Calls) -> Result<()> {
+    let runs = calls.values().map(Vec::len).max().unwrap_or_default();
+    writeln!(
+        text,
+        "## A system call\n\n\
+         100 000 calls that move 78 bytes over a loopback TCP connection, {runs} runs of each state in turn. Shown: the \
+         median run (fastest–slowest), and what the state adds to a call by the fastest runs, since what else happens on the \
+         machine can only slow a run down.\n"
+    )?;
+    let states: Vec<Watched> = calls.keys().copied().collect();
+    let headings = states.iter().flat_map(|state| match state {
+        Watched::Not => vec![format!("{state}, ns")],
+        _ => vec![format!("{state}, ns"), "adds".to_owned()],
+    });
+    row(text, std::iter::once("call".to_owned()).chain(headings))?;
+    writeln!(text, "|---|{}", "--:|".repeat(2 * states.len() - 1))?;
+    for name in calls::NAMES {
+        let columns = states.iter().flat_map(|&state| {
+            let runs = calls.get(&state).into_iter().flatten();
+            let all = cell(Summary::of(runs.filter_map(|times| times.get(name).copied())), 0);
+            match state {
+                Watched::Not => vec![all],
+                _ => vec![all, added(calls, state, name).map_or("–".to_owned(), |ns| format!("**{ns:.0}**"))],
+            }
+        });
+        row(text, std::iter::once(name.to_owned()).chain(columns))?;
+    }
+    writeln!(text)?;
+    Ok(())
+}
+
 fn agent(text: &mut String, all: &[Measurements]) -> Result<()> {
     writeln!(
         text,
@@ -246,7 +293,7 @@ fn engine(text: &mut String, replays: &[Replay]) -> Result<()> {
     Ok(())
 }
 
-fn targets(text: &mut String, all: &[Measurements]) -> Result<()> {
+fn targets(text: &mut String, all: &[Measurements], calls: &Calls) -> Result<()> {
     let throughput: fn(&Measured) -> f64 = |measured| measured.load.requests_per_second;
     let loss = |ratio: Option<Summary>| ratio.map(|ratio| 100.0 * (1.0 - ratio.median));
     let most = |numbers: Vec<Option<f64>>| numbers.into_iter().flatten().max_by(f64::total_cmp);
@@ -284,6 +331,14 @@ fn targets(text: &mut String, all: &[Measurements]) -> Result<()> {
     target("at most 8 % lost on /checkout, traced and exported", number(traced, "%"), traced.map(|n| n <= 8.0))?;
     target("under 15 µs of the agent's CPU a span", number(per_span, "µs"), per_span.map(|n| n < 15.0))?;
     target("under 40 MiB resident", number(resident, "MiB"), resident.map(|n| n < 40.0))?;
+    let call = |state| most(calls::NAMES.iter().map(|name| added(calls, state, name)).collect());
+    for (what, state, limit) in [
+        ("at most 200 ns a call of a process that is not traced", Watched::Elsewhere, 200.0),
+        ("at most 200 ns a call on a socket that was given up", Watched::Unknown, 200.0),
+        ("at most 900 ns a traced call", Watched::Http, 900.0),
+    ] {
+        target(what, number(call(state), "ns"), call(state).map(|ns| ns <= limit))?;
+    }
     target("no event or span lost", dropped.to_string(), Some(dropped == 0))?;
     Ok(())
 }

@@ -25,7 +25,7 @@ fn collector() -> Result<Option<Check>, Failure> {
     for warning in warnings {
         eprintln!("syspan: {warning}");
     }
-    let Some(config) = config else { return Ok(None) };
+    let Some(config) = config.traces.map(|traces| traces.collector) else { return Ok(None) };
     Ok(Some(match runtime()?.block_on(export::probe(&config)) {
         Ok(()) => {
             Check { name: NAME, status: Status::Ok, found: format!("{} takes spans", config.endpoint), remedy: None }

@@ -35,7 +35,7 @@ pub(super) fn exec(capture: &CaptureArgs, show: &Show, command: &[OsString]) -> 
         Some(status) => status,
         None => child.wait()?, // nobody reads the output any more
     };
-    runtime.block_on(sink.finish(engine.losses().clone()))?;
+    runtime.block_on(sink.finish(engine.accounts()))?;
     let code = status.code().unwrap_or_else(|| SIGNAL_STATUS + status.signal().unwrap_or(0));
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }

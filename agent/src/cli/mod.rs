@@ -139,8 +139,8 @@ struct CaptureArgs {
     /// Longest SQL text that is looked at, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     sql_limit: u32,
-    /// Memory for events between kernel and agent, MiB (a power of two) [default: 2 for each CPU, 4 to 64]
-    #[arg(long, value_name = "MIB", value_parser = ring_size)]
+    /// Memory for events between kernel and agent, MiB or with a unit (4, 4MiB, 512KiB), a power of two [default: 2 MiB for each CPU, 4 to 64]
+    #[arg(long, value_name = "SIZE", value_parser = ring_size)]
     ring_size: Option<u32>,
 }
 
@@ -215,21 +215,28 @@ enum DoctorOutput {
     Json,
 }
 
+const KIB: u32 = 1024;
+const MIB: u32 = 1024 * KIB;
+
+/// Bytes of a ring buffer. The smallest holds one event with the longest head, and is a multiple of every page size.
 fn ring_size(text: &str) -> Result<u32, String> {
-    match text.parse::<u32>() {
-        Ok(mib) if mib.is_power_of_two() && mib <= 1024 => Ok(mib),
-        _ => Err("give a power of two from 1 to 1024 (MiB)".to_owned()),
-    }
+    let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
+        (Some(number), _) => (number, KIB),
+        (None, number) => (number.unwrap_or(text), MIB),
+    };
+    let bytes = number.trim_end().parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    bytes
+        .filter(|bytes| bytes.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(bytes))
+        .ok_or_else(|| "give a power of two from 64KiB to 1024MiB, like 8 (MiB) or 512KiB".to_owned())
 }
 
 impl CaptureArgs {
     /// Size of the ring buffer, bytes. It holds what all CPUs do while the agent waits for one: about a tenth of a second at
     /// 100 000 system calls a second and CPU. All of it counts as the agent's memory, twice.
     fn ring_bytes(&self) -> u32 {
-        const MIB: u32 = 1024 * 1024;
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let default = u32::try_from(cpus).unwrap_or(32).saturating_mul(2).clamp(4, 64).next_power_of_two();
-        self.ring_size.unwrap_or(default) * MIB
+        self.ring_size.unwrap_or(default * MIB)
     }
 }
 
@@ -303,4 +310,20 @@ fn log() {
             .without_time()
             .finish(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_the_ring_buffer() {
+        assert_eq!(ring_size("4"), Ok(4 * MIB));
+        assert_eq!(ring_size("4MiB"), Ok(4 * MIB));
+        assert_eq!(ring_size("64KiB"), Ok(64 * KIB));
+        assert_eq!(ring_size("1024"), Ok(1024 * MIB));
+        for bad in ["", "0", "3", "32KiB", "2048", "4 GiB", "-4", "4096MiB", "KiB"] {
+            assert!(ring_size(bad).is_err(), "{bad}");
+        }
+    }
 }

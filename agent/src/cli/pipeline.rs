@@ -56,10 +56,11 @@ pub(super) fn run(
             last_tick = time;
             observer.losses(|event| engine.step(event, &mut output));
             engine.step(Event::Tick { time }, &mut output);
+            sink.account(engine.accounts(), time);
         }
         for advice in output.advice.drain(..) {
             match advice {
-                Advice::Ignore(socket) => observer.ignore(socket),
+                Advice::Ignore(socket) | Advice::Forget(socket) => observer.ignore(socket),
                 Advice::Sql(socket) => observer.follow_sql(socket),
             }
         }

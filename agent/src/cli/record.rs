@@ -10,7 +10,7 @@ use super::{
     run::{ready, runtime},
     stop::Stop,
 };
-use crate::{event::Event, processes::selector::Selectors};
+use crate::{event::Event, export, processes::selector::Selectors, streams::Losses};
 
 pub(super) fn record(
     selectors: Selectors,
@@ -24,6 +24,7 @@ pub(super) fn record(
     let mut observer = Observer::start(selectors, capture)?;
     let stop = Stop::new(duration)?;
     let mut events = 0u64;
+    let mut losses = Losses::default();
     let mut failed = None;
     writer.write(&Observer::beginning()?)?;
     ready(&observer);
@@ -34,6 +35,11 @@ pub(super) fn record(
         }
         let mut take = |event: Event| {
             events += 1;
+            if let Event::Lost { cause, count, .. } = &event
+                && let Some(loss) = Losses::named(cause)
+            {
+                losses.add(loss, *count);
+            }
             if failed.is_none() {
                 failed = writer.write(&event).err();
             }
@@ -51,6 +57,6 @@ pub(super) fn record(
         }
     }
     writer.finish()?;
-    eprintln!("syspan: {events} events in {}", output.display());
+    eprintln!("{}", export::recording_summary(events, &output.display().to_string(), &losses));
     Ok(ExitCode::SUCCESS)
 }

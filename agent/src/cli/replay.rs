@@ -23,6 +23,6 @@ pub(super) fn replay(file: &Path, show: &Show) -> Result<ExitCode, Failure> {
     }
     engine.finish(&mut output);
     sink.take(output.spans, now)?;
-    runtime.block_on(sink.finish(engine.losses().clone()))?;
+    runtime.block_on(sink.finish(engine.accounts()))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,7 @@ pub(super) fn run(
     ready(&observer);
     let mut engine = Engine::new(show.options(Some(capture)), show.evidence());
     pipeline::run(&mut observer, &mut engine, &mut sink, &mut || stop.is_due())?;
-    runtime.block_on(sink.finish(engine.losses().clone()))?;
+    runtime.block_on(sink.finish(engine.accounts()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
 
+mod accounts;
 mod bounds;
 mod calls;
 mod connections;
@@ -14,7 +15,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 
 use super::*;
-use crate::{event::Address, processes::Process, traces::span::Kind};
+use crate::{accounts::Requests, event::Address, processes::Process, traces::span::Kind};
 
 /// A thread: process id and thread id.
 type Thread = (Pid, u32);
@@ -75,7 +76,7 @@ impl World {
         // Sequence numbers begin anywhere, some shortly before they wrap.
         self.positions.insert((id, Direction::Read), (u32::MAX - 100).wrapping_add(7 * id as u32));
         self.positions.insert((id, Direction::Write), 0x7fff_fff0u32.wrapping_mul(id as u32));
-        self.events.push(Event::Socket(Socket { id, time, task, local, peer, netns: 1, origin }));
+        self.events.push(Event::Socket(Socket { id, time, task, local, peer, netns: 1, origin, positions: None }));
     }
 
     /// An accepted connection to port 80.
@@ -171,7 +172,16 @@ impl World {
 
     fn end(&mut self, thread: Thread, socket: SocketId, end: End) {
         let (task, time) = (self.task(thread), self.tick());
-        self.events.push(Event::End { socket, task, time, end });
+        self.events.push(Event::End { socket, task, time, end, positions: None });
+    }
+
+    /// The same, and the kernel tells how far both directions came.
+    fn end_at(&mut self, thread: Thread, socket: SocketId, end: End) {
+        self.end(thread, socket, end);
+        let reached = [Direction::Read, Direction::Write].map(|direction| self.positions[&(socket, direction)]);
+        if let Some(Event::End { positions, .. }) = self.events.last_mut() {
+            *positions = Some(reached);
+        }
     }
 
     fn exit(&mut self, pid: Pid) {

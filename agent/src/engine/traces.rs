@@ -8,6 +8,7 @@ use std::{
 
 use super::Output;
 use crate::{
+    accounts::Requests,
     event::{Address, Data, Direction, Pid, SocketId, Task},
     processes::{Process, Runtime},
     protocols::{ExchangeId, Options, Role, Signal, Signals},
@@ -21,6 +22,8 @@ pub(super) struct Traces {
     pub(super) processes: HashMap<Pid, Arc<Process>>,
     pub(super) tracker: Tracker,
     pub(super) losses: Losses,
+    /// `open` is the tracker's to know.
+    pub(super) requests: Requests,
     /// By process and server.
     pub(super) idle: HashMap<(Pid, Address), Idle>,
 }
@@ -130,7 +133,12 @@ impl Traces {
     /// A client has written something that opened no exchange, with none under way.
     pub(super) fn asked(&mut self, followed: &mut Followed, data: &Data) {
         let quiet = matches!(followed.waiting, Waiting::Nobody | Waiting::Answered(..)) && followed.open.is_empty();
-        if data.direction == Direction::Write && quiet && followed.connection.local_role() == Some(Role::Client) {
+        let over = followed.connection.is_over();
+        if data.direction == Direction::Write
+            && quiet
+            && !over
+            && followed.connection.local_role() == Some(Role::Client)
+        {
             let request = match self.runtime(data.task.pid) {
                 Runtime::Threads => {
                     let freed = self.is_freed(followed, data.task);
@@ -170,6 +178,7 @@ impl Traces {
                         freed: self.is_freed(followed, task),
                         opener,
                     };
+                    self.requests.opened += 1;
                     let node = self.tracker.opened(request, self.runtime(task.pid));
                     followed.open.insert(exchange, node);
                 }
@@ -181,13 +190,21 @@ impl Traces {
                 Signal::Closed(exchange, done) => {
                     let Some(node) = followed.open.remove(&exchange) else { continue };
                     followed.last_caller = self.tracker.caller(node).map(|(caller, _)| caller);
+                    self.requests.spans += 1;
                     let process = self.process(task.pid);
                     output.spans.extend(self.tracker.closed(node, *done, &process));
                 }
                 Signal::Dropped(exchange) => {
                     if let Some(node) = followed.open.remove(&exchange) {
+                        self.requests.not_executed += 1;
                         self.tracker.dropped(node);
                     }
+                }
+                Signal::Incomplete(exchange) => {
+                    if let Some(&node) = followed.open.get(&exchange) {
+                        self.tracker.incomplete(node);
+                    }
+                    self.losses.count(Loss::Incomplete);
                 }
                 Signal::Ready => self.served(followed),
                 Signal::Lost(loss) | Signal::Abandon(loss) => self.losses.count(loss),
@@ -208,7 +225,8 @@ impl Traces {
 
     /// Counts the connection as idle, or no longer.
     pub(super) fn count_idle(&mut self, followed: &mut Followed) {
-        let idle = followed.connection.local_role() == Some(Role::Client)
+        let idle = !followed.connection.is_over()
+            && followed.connection.local_role() == Some(Role::Client)
             && followed.open.is_empty()
             && matches!(followed.waiting, Waiting::Nobody);
         let idle_of = idle.then_some(followed.pid);
@@ -242,13 +260,18 @@ impl Traces {
         }
     }
 
-    /// Forgets a connection's open exchanges; they were never completed.
-    pub(super) fn drop_open(&mut self, socket: SocketId, mut followed: Followed) {
-        self.served(&mut followed);
-        self.losses.add(Loss::Incomplete, followed.open.len() as u64);
+    /// A connection's open exchanges will never be completed.
+    pub(super) fn unfinished(&mut self, followed: &mut Followed) {
+        self.losses.add(Loss::Unfinished, followed.open.len() as u64);
         for node in std::mem::take(&mut followed.open).into_values() {
             self.tracker.dropped(node);
         }
+    }
+
+    /// A connection is followed no longer.
+    pub(super) fn drop_open(&mut self, socket: SocketId, mut followed: Followed) {
+        self.served(&mut followed);
+        self.unfinished(&mut followed);
         followed.connection.give_up();
         self.count_idle(&mut followed);
         self.tracker.ends().closed(socket);

@@ -4,6 +4,7 @@
 //! [`json::write`], [`text::write`] and, with a memory of unfinished traces, [`tree::Tree`].
 
 pub mod json;
+pub mod metrics;
 mod otlp;
 mod plain;
 mod proto;
@@ -13,5 +14,8 @@ mod samples;
 pub mod text;
 pub mod tree;
 
-pub use otlp::{ConfigError, ExportError, Exporter, OtlpConfig, Protocol, Unreachable, probe};
-pub use report::{ExportReport, summary};
+pub use otlp::{
+    Collector, ConfigError, ExportError, Exporter, MetricsConfig, MetricsExporter, OtlpConfig, Protocol, TracesConfig,
+    Unreachable, probe,
+};
+pub use report::{ExportReport, Pending, Watch, recording_summary, summary};

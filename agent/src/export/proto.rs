@@ -48,7 +48,7 @@ pub fn resource_spans<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<Reso
         .collect()
 }
 
-fn scope() -> InstrumentationScope {
+pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: SCOPE_NAME.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -56,7 +56,7 @@ fn scope() -> InstrumentationScope {
     }
 }
 
-fn resource(process: &Process) -> Resource {
+pub(super) fn resource(process: &Process) -> Resource {
     let attributes = process.resource.iter().map(|(key, value)| KeyValue {
         key: key.clone(),
         value: Some(AnyValue { value: Some(resource_value(key, value)) }),
@@ -101,10 +101,11 @@ fn convert(span: &Span) -> otlp::Span {
     }
 }
 
-fn key_value(key: &str, value: &Value) -> KeyValue {
+pub(super) fn key_value(key: &str, value: &Value) -> KeyValue {
     let value = match value {
         Value::String(text) => any_value::Value::StringValue(text.to_string()),
         Value::Int(number) => any_value::Value::IntValue(*number),
+        Value::Bool(flag) => any_value::Value::BoolValue(*flag),
         Value::Strings(texts) => any_value::Value::ArrayValue(ArrayValue {
             values: texts
                 .iter()

@@ -69,6 +69,7 @@ fn fact(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),
         Value::Int(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
         Value::Strings(texts) => quoted(&texts.join(",")),
     }
 }

@@ -9,8 +9,8 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{Program, ProgramError, RawTracePoint, TracePoint},
-    util::nr_cpus,
+    programs::{Program, ProgramError, RawTracePoint},
+    util::{KernelVersion, nr_cpus},
 };
 use aya_log::EbpfLogger;
 use syspan_abi::{Config, Counter, SocketState, selection, verdict};
@@ -20,7 +20,7 @@ use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        offsets, record,
+        offsets, record, syscalls,
     },
     streams::Loss,
 };
@@ -28,8 +28,14 @@ use crate::{
 /// The programs, built by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("SYSPAN_EBPF_OBJECT"));
 
-/// System calls that only newer kernels have; without them there is nothing to watch.
-const OPTIONAL: &[&str] = &["sys_enter_epoll_pwait2", "sys_enter_io_uring_setup"];
+/// The raw tracepoints and their programs. Exits come first: none is missed of a call whose entry was seen.
+const HOOKS: [(&str, &str); 5] = [
+    ("sched_process_fork", "sched_process_fork"),
+    ("sched_process_exec", "sched_process_exec"),
+    ("sched_process_exit", "sched_process_exit"),
+    ("sys_exit", "exit_syscall"),
+    ("sys_enter", "enter_syscall"),
+];
 
 /// Part of the ring buffer that may fill before the agent is woken early.
 const WAKE_PART: u32 = 4;
@@ -73,7 +79,7 @@ pub enum CaptureError {
     #[error("the kernel refused the eBPF program {name}: {}; `syspan doctor` says more", chain(.source))]
     Program {
         /// Its name.
-        name: String,
+        name: &'static str,
         /// Why.
         #[source]
         source: ProgramError,
@@ -123,6 +129,8 @@ impl Capture {
     pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
         let blob = std::fs::read(Path::new("/").join(btf::VMLINUX)).map_err(CaptureError::NoBtf)?;
         let globals = Config {
+            syscalls: syscalls::table(),
+            typed_task: typed_task().into(),
             offsets: offsets::read(&Btf::parse(&blob)?)?,
             all: settings.all.into(),
             watch_exec: settings.watch_exec.into(),
@@ -156,13 +164,11 @@ impl Capture {
         let counts = PerCpuArray::try_from(take("COUNTS")?)?;
         processes.insert(std::process::id(), selection::EXCLUDED, 0)?;
 
-        for (name, program) in ebpf.programs_mut() {
-            let name = name.to_owned();
-            let optional = OPTIONAL.contains(&name.as_str());
-            match attach(&name, program) {
-                Err(error) if optional => tracing::debug!(name, error = chain(&error), "not on this kernel"),
-                result => result.map_err(|source| CaptureError::Program { name, source })?,
-            }
+        for (hook, name) in HOOKS {
+            let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded);
+            program
+                .and_then(|program| attach(hook, program))
+                .map_err(|source| CaptureError::Program { name, source })?;
         }
         let logger = match EbpfLogger::init(&mut ebpf) {
             Ok(logger) => Some(logger),
@@ -253,21 +259,14 @@ impl AsFd for Capture {
     }
 }
 
-/// Loads one program and attaches it to the hook that its name says.
-fn attach(name: &str, program: &mut Program) -> Result<(), ProgramError> {
-    match program {
-        Program::TracePoint(program) => load_tracepoint(name, program),
-        Program::RawTracePoint(program) => load_raw(name, program),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
+/// Whether the verifier knows the type of the current task (`bpf_get_current_task_btf`).
+fn typed_task() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(5, 11, 0))
 }
 
-fn load_tracepoint(name: &str, program: &mut TracePoint) -> Result<(), ProgramError> {
+/// Loads one program and attaches it to a raw tracepoint.
+fn attach(tracepoint: &str, program: &mut Program) -> Result<(), ProgramError> {
+    let program: &mut RawTracePoint = program.try_into()?;
     program.load()?;
-    program.attach("syscalls", name).map(drop)
-}
-
-fn load_raw(name: &str, program: &mut RawTracePoint) -> Result<(), ProgramError> {
-    program.load()?;
-    program.attach(name).map(drop)
+    program.attach(tracepoint).map(drop)
 }

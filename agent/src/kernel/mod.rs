@@ -6,3 +6,4 @@ pub mod offsets;
 pub mod record;
 pub mod support;
 mod sys;
+mod syscalls;

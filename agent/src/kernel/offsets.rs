@@ -7,6 +7,19 @@ use syspan_abi::Offsets;
 
 use super::btf::{Btf, BtfError};
 
+/// Where `struct pt_regs` has the arguments of a system call (the kernel's user interface of each architecture: it is what
+/// ptrace shows): from which byte on, and which words from there.
+#[cfg(target_arch = "x86_64")]
+const ARGUMENTS: (u32, [u32; 6]) = (56, [7, 6, 5, 0, 2, 1]); // r10 r9 r8 rax rcx rdx rsi rdi
+#[cfg(target_arch = "aarch64")]
+const ARGUMENTS: (u32, [u32; 6]) = (0, [0, 1, 2, 3, 4, 5]); // x0 to x7
+
+/// What tells a system call of a 32-bit program: a member of `struct thread_info`, and its bits.
+#[cfg(target_arch = "x86_64")]
+const COMPAT: (&str, u32) = ("status", 0x0002); // TS_COMPAT
+#[cfg(target_arch = "aarch64")]
+const COMPAT: (&str, u32) = ("flags", 1 << 22); // TIF_32BIT
+
 /// Looks all members up.
 ///
 /// # Errors
@@ -14,6 +27,10 @@ use super::btf::{Btf, BtfError};
 pub fn read(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
     let (file_refs, file_refs_last) = file_references(btf)?;
     Ok(Offsets {
+        task_compat: btf.offset("task_struct", "thread_info")? + btf.offset("thread_info", COMPAT.0)?,
+        compat_mask: COMPAT.1,
+        regs_arguments: ARGUMENTS.0,
+        argument: ARGUMENTS.1,
         task_signal: btf.offset("task_struct", "signal")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_files: btf.offset("task_struct", "files")?,

@@ -98,7 +98,7 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
                 end::TIMED_OUT => End::TimedOut,
                 _ => return None,
             };
-            Record::Event(Event::End { socket, task, time, end })
+            Record::Event(Event::End { socket, task, time, end, positions: None })
         }
         k if k == Kind::Exec as u32 => Record::Exec(task.pid),
         k if k == Kind::Fork as u32 => Record::Fork { parent: task.pid, child: reader.u32()? },
@@ -131,7 +131,7 @@ fn parse_socket(reader: &mut Reader<'_>, id: u64, time: Time, task: Task) -> Opt
     } else {
         (Address::Inet(ip(family, &local), local_port), Address::Inet(ip(family, &peer), peer_port))
     };
-    Some(Socket { id, time, task, local, peer, netns, origin })
+    Some(Socket { id, time, task, local, peer, netns, origin, positions: None })
 }
 
 /// A command name: up to the first NUL, made harmless for showing.

@@ -227,6 +227,8 @@ pub enum Signal {
     Requested(ExchangeId),
     /// The response is complete (or will never be): the exchange is done.
     Closed(ExchangeId, Box<Exchange>),
+    /// The response was not, and will not be, seen completely: `Closed` follows, with what is known. Counted as a loss.
+    Incomplete(ExchangeId),
     /// The request was never executed, because one before it failed: no span, and nothing was lost.
     Dropped(ExchangeId),
     /// The start-up of a connection (greeting, authentication) is done; requests may follow. Protocols without a start-up never say it.

@@ -31,6 +31,8 @@ pub struct Connection {
     flows: [Flow; 2],
     last: Option<Direction>,
     stage: Stage,
+    /// The observed process's role, once it is known.
+    role: Option<Role>,
 }
 
 enum Stage {
@@ -60,11 +62,13 @@ impl Connection {
     /// A socket of which no byte was seen yet.
     #[must_use]
     pub fn new(socket: Socket) -> Self {
+        let [read, write] = socket.positions.map_or([None; 2], |positions| positions.map(Some));
         Self {
             socket,
-            flows: [Flow::default(), Flow::default()],
+            flows: [Flow::starting_at(read), Flow::starting_at(write)],
             last: None,
             stage: Stage::Sniffing { attempts: 0, pieces: 0 },
+            role: None,
         }
     }
 
@@ -85,13 +89,10 @@ impl Connection {
         }
     }
 
-    /// The observed process's role, once it is known.
+    /// The observed process's role, once it is known; also when the connection was given up since.
     #[must_use]
     pub fn local_role(&self) -> Option<Role> {
-        match self.stage {
-            Stage::Parsing { local, .. } => Some(local),
-            _ => None,
-        }
+        self.role
     }
 
     /// Whether nothing more can come of it.
@@ -133,6 +134,24 @@ impl Connection {
         self.bytes(direction, Piece { bytes: head, position: first, time, turned }, options, signals);
         self.miss(direction, middle, time, signals);
         self.bytes(direction, Piece { bytes: tail, position: last, time, turned: false }, options, signals);
+    }
+
+    /// The kernel had forgotten the socket. Nothing was moved in between, but a Unix socket's positions begin again.
+    pub fn announced_again(&mut self) {
+        if matches!(self.socket.local, Address::Unix(..)) {
+            self.flows.iter_mut().for_each(Flow::rebase);
+        }
+    }
+
+    /// The directions stand at these positions (read, write): what no event told of was not seen.
+    pub fn reached(&mut self, positions: [u32; 2], time: Time, signals: &mut Signals) {
+        for (direction, position) in [Direction::Read, Direction::Write].into_iter().zip(positions) {
+            let missing = flow(&mut self.flows, direction).reach(position);
+            // A FIN takes a number of its own (RFC 9293 §3.4).
+            if missing > 1 && self.miss(direction, u64::from(missing), time, signals) {
+                signals.push(Signal::Lost(Loss::Gap));
+            }
+        }
     }
 
     /// A direction, or both, ended.
@@ -256,6 +275,7 @@ impl Connection {
             peer: self.socket.peer.clone(),
             from_start: self.socket.origin != Origin::Unknown,
         };
+        self.role = Some(local);
         let protocol = (registration.start)(context, options);
         self.stage = Stage::Parsing { protocol, name: registration.name, local, ended: [false; 2] };
     }

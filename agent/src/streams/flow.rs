@@ -45,6 +45,21 @@ impl Piece<'_> {
 }
 
 impl Flow {
+    /// A direction whose first byte has this position, if it is known.
+    pub(super) fn starting_at(position: Option<u32>) -> Self {
+        Self { next: position, ..Self::default() }
+    }
+
+    /// The next byte is taken as the next, whatever its position.
+    pub(super) fn rebase(&mut self) {
+        self.next = None;
+    }
+
+    /// How many bytes up to `position` were not seen, where that can be told; they count as passed then.
+    pub(super) fn reach(&mut self, position: u32) -> u32 {
+        self.advance(position, 0).0
+    }
+
     /// Moves on to `position`: how many bytes before it are missing, and how many from it on were seen before.
     pub(super) fn advance(&mut self, position: u32, length: u64) -> (u32, u64) {
         let next = self.next.unwrap_or(position);

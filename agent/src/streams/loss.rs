@@ -26,10 +26,14 @@ macro_rules! losses {
 }
 
 losses! {
-    /// The ring buffer was full: a kernel event was dropped.
+    /// The ring buffer was full: what a system call moved was dropped. One for each call.
     RingFull = "ring_full",
-    /// A kernel table was full: a process, thread or socket is not followed.
+    /// The ring buffer was full: that a socket was connected or closed, or a process executed or ended, was not told.
+    NoticeLost = "notice_lost",
+    /// A kernel table was full: a process, a thread's call or a socket's call was not followed.
     MapFull = "map_full",
+    /// A descriptor was closed by another thread while the first call on its socket was under way: the call was not followed.
+    DescriptorGone = "descriptor_gone",
     /// The kernel could not read the user memory that a system call named.
     UserFault = "user_fault",
     /// More buffers or messages in one system call than are looked at.
@@ -44,8 +48,10 @@ losses! {
     Compressed = "compressed",
     /// A socket was given up or an exchange dropped: bytes that break the protocol's rules.
     Malformed = "malformed",
-    /// A request or statement whose response was never seen completely.
+    /// A request or statement whose response was not seen completely. It has a span all the same, which says so.
     Incomplete = "incomplete",
+    /// A request or statement that was under way when its connection was given up, or when syspan ended: no span.
+    Unfinished = "unfinished",
     /// A response without its request (it was sent before the agent looked).
     Unmatched = "unmatched",
     /// A statement prepared before the agent saw the connection: a span without text.
@@ -60,6 +66,33 @@ losses! {
     ExportFailed = "export_failed",
     /// The collector answered that it rejected the span (partial success).
     Rejected = "rejected",
+}
+
+impl Loss {
+    /// What the user can do about it, in a few words; `None` where it is in the nature of what is observed, or a consequence
+    /// of another cause.
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Loss::RingFull | Loss::NoticeLost => Some("--ring-size, fewer processes, or more CPU for syspan"),
+            Loss::MapFull | Loss::Evicted => Some("select fewer processes"),
+            Loss::Budget => Some("--head-limit, --sql-limit"),
+            Loss::IoUring => Some("switch io_uring off in that program"),
+            Loss::QueueFull => Some("a faster collector, or OTEL_BSP_MAX_QUEUE_SIZE"),
+            Loss::ExportFailed | Loss::Rejected => Some("see the collector's log"),
+            Loss::UserFault
+            | Loss::DescriptorGone
+            | Loss::Gap
+            | Loss::UnknownProtocol
+            | Loss::Tls
+            | Loss::Compressed
+            | Loss::Malformed
+            | Loss::Incomplete
+            | Loss::Unfinished
+            | Loss::Unmatched
+            | Loss::UnknownStatement => None,
+        }
+    }
 }
 
 impl fmt::Display for Loss {

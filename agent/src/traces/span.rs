@@ -79,6 +79,8 @@ pub enum Value {
     String(Cow<'static, str>),
     /// A signed integer.
     Int(i64),
+    /// A boolean.
+    Bool(bool),
     /// An array of strings (`http.request.header.<key>`).
     Strings(Vec<String>),
 }
@@ -98,6 +100,12 @@ impl From<&'static str> for Value {
 impl From<Cow<'static, str>> for Value {
     fn from(value: Cow<'static, str>) -> Self {
         Value::String(value)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Value::Bool(value)
     }
 }
 

@@ -27,6 +27,9 @@ pub type NodeId = u64;
 /// The attribute that says how a span's parent is known.
 pub const EVIDENCE: &str = "syspan.parent.evidence";
 
+/// The attribute of a span whose response was not seen completely: its end and what it says of the response may be missing.
+pub const INCOMPLETE: &str = "syspan.incomplete";
+
 /// An open exchange.
 #[derive(Debug)]
 struct Node {
@@ -46,6 +49,8 @@ struct Node {
     context: Option<RemoteContext>,
     /// The call carries the very context that its owner received.
     forwards: bool,
+    /// Its response will not be seen completely.
+    incomplete: bool,
 }
 
 /// A request that a parser has recognised.
@@ -235,6 +240,7 @@ impl Tracker {
             owner: None,
             context: None,
             forwards: false,
+            incomplete: false,
         }
     }
 
@@ -244,12 +250,22 @@ impl Tracker {
         self.nodes.get(&node).map(|node| (node.task, node.owner))
     }
 
+    /// The exchange's response will not be seen completely.
+    pub fn incomplete(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.incomplete = true;
+        }
+    }
+
     /// The exchange is over: its span.
     pub fn closed(&mut self, id: NodeId, exchange: Exchange, process: &Arc<Process>) -> Option<Span> {
         let node = self.remove(id)?;
         let Exchange { name, start, end, mut attributes, status } = exchange;
         if let Some(parent) = node.parent {
             attributes.push((Cow::Borrowed(EVIDENCE), parent.evidence.as_str().into()));
+        }
+        if node.incomplete {
+            attributes.push((Cow::Borrowed(INCOMPLETE), true.into()));
         }
         let start = self.wall(start);
         Some(Span {

@@ -191,6 +191,8 @@ pub mod verdict {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct SocketState {
+    /// Address of the kernel's inode: tells a socket from a file of another file system with the same number.
+    pub inode: u64,
     /// Address of the kernel's `struct sock`, for its sequence numbers; 0 for Unix sockets.
     pub tcp: u64,
     /// A [`verdict`] constant.
@@ -212,6 +214,10 @@ pub struct SocketState {
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(missing_docs, reason = "each is the kernel member it names")]
 pub struct Offsets {
+    /// The word of the task that tells a 32-bit system call (`thread_info.status` or `.flags`).
+    pub task_compat: u32,
+    /// Its bits that say so.
+    pub compat_mask: u32,
     pub task_signal: u32,
     pub task_tgid: u32,
     pub task_files: u32,
@@ -248,14 +254,81 @@ pub struct Offsets {
     pub unix_addr_name: u32,
     /// `signal_struct.live`: how many threads of a process have not ended.
     pub signal_live: u32,
+    /// Where in `pt_regs` the eight words begin among which are a system call's arguments.
+    pub regs_arguments: u32,
+    /// Which of those words the arguments are, in order.
+    pub argument: [u32; 6],
 }
+
+/// What a system call is to the programs; its number's entry in [`Config::syscalls`].
+#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syscall {
+    /// Of no interest.
+    Other = 0,
+    /// `read`.
+    Read = 1,
+    /// `readv`.
+    Readv = 2,
+    /// `recvfrom`.
+    Recvfrom = 3,
+    /// `recvmsg`.
+    Recvmsg = 4,
+    /// `recvmmsg`.
+    Recvmmsg = 5,
+    /// `write`, `sendto`.
+    Write = 6,
+    /// `writev`.
+    Writev = 7,
+    /// `sendmsg`.
+    Sendmsg = 8,
+    /// `sendmmsg`.
+    Sendmmsg = 9,
+    /// `sendfile`.
+    Sendfile = 10,
+    /// `splice`.
+    Splice = 11,
+    /// `connect`.
+    Connect = 12,
+    /// `accept`, `accept4`.
+    Accept = 13,
+    /// `listen`.
+    Listen = 14,
+    /// `shutdown`.
+    Shutdown = 15,
+    /// `close`.
+    Close = 16,
+    /// `close_range`.
+    CloseRange = 17,
+    /// `dup2`, `dup3`.
+    Dup = 18,
+    /// `epoll_wait`, `epoll_pwait`, `epoll_pwait2`.
+    EpollWait = 19,
+    /// `epoll_create`, `epoll_create1`.
+    EpollCreate = 20,
+    /// `epoll_ctl`.
+    EpollCtl = 21,
+    /// `poll`, `ppoll`.
+    Poll = 22,
+    /// `select`, `pselect6`.
+    Select = 23,
+    /// `io_uring_setup`.
+    IoUringSetup = 24,
+}
+
+/// System call numbers that are looked at: a power of two, beyond the last one of every architecture so far (some 470).
+pub const MAX_SYSCALLS: usize = 512;
 
 /// The programs' settings: one global, written before loading.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Config {
+    /// A [`Syscall`] for each number.
+    pub syscalls: [u8; MAX_SYSCALLS],
     /// Where kernel members are.
     pub offsets: Offsets,
+    /// 1: the verifier lets programs load members of the current task directly (`bpf_get_current_task_btf`, since 5.11).
+    pub typed_task: u32,
     /// 1: every process that is not excluded is observed.
     pub all: u32,
     /// 1: tell of every program execution, not only of observed processes (`--exe`).
@@ -294,9 +367,8 @@ const _: () = assert!(size_of::<DataEvent>() == 32 + 24);
 const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 4 + 16);
 const _: () = assert!(size_of::<EndEvent>() == 40);
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
-const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8);
-const _: () = assert!(size_of::<Offsets>().is_multiple_of(8));
-const _: () = assert!(size_of::<Config>() == size_of::<Offsets>() + 32);
+const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
+const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 7 * 4 + 8);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.
 #[cfg(feature = "std")]

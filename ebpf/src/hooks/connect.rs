@@ -1,122 +1,142 @@
-//! connect, accept and accept4, listen, shutdown, close.
+//! connect, accept, listen, shutdown, and what closes a descriptor: close, close_range, dup2.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use syspan_abi::{Kind, end, origin};
 
-use super::{argument, result};
+use super::Arguments;
 use crate::{
     config::config,
     emit,
     maps::SOCKETS,
     socket,
-    thread::{self, Call, op},
+    thread::{self, Call, Caller, op},
 };
 
 const EINPROGRESS: i64 = -115;
 /// `SHUT_RD`: says nothing of what is sent.
 const SHUT_READ: u64 = 0;
+/// `CLOSE_RANGE_CLOEXEC`: nothing is closed yet.
+const CLOSE_ON_EXEC: u64 = 1 << 2;
+/// Descriptors of one `close_range` that are looked at. A program that closes more at once is about to execute another, and
+/// holds none of the connections that it inherited alone.
+const MAX_CLOSED: u32 = 64;
 
-#[tracepoint]
-pub fn sys_enter_connect(context: TracePointContext) -> u32 {
-    if let Some((_, tid)) = thread::observed() {
-        // SAFETY: plain helper.
-        let time = unsafe { bpf_ktime_get_ns() };
-        let fd = argument(&context, 0) as i32;
-        thread::begin(tid, &Call { time, op: op::CONNECT, fd, ..Call::default() });
-    }
-    0
-}
-
-#[tracepoint]
-pub fn sys_exit_connect(context: TracePointContext) -> u32 {
-    let Some((pid, tid, turn, call)) = thread::finish(op::CONNECT) else { return 0 };
-    let result = result(&context);
-    if result != 0 && result != EINPROGRESS {
-        return 0;
-    }
-    if let Some(file) = socket::of_descriptor(call.fd) {
-        socket::first_sight(file, pid, tid, turn, call.time, origin::CONNECTED);
-    }
-    0
-}
-
-/// Both accept calls return the new descriptor.
 #[inline(always)]
-fn accepted(context: &TracePointContext) {
-    let Some((pid, tid)) = thread::observed() else { return };
-    let fd = result(context);
-    if fd < 0 {
-        return;
-    }
-    let Some(file) = socket::of_descriptor(fd as i32) else { return };
-    let turn = match thread::current(tid) {
-        // SAFETY: the thread's own entry.
-        Some(thread) => unsafe { (*thread).turn },
-        None => 0,
-    };
+pub fn enter_connect(caller: Caller, arguments: &Arguments) {
     // SAFETY: plain helper.
     let time = unsafe { bpf_ktime_get_ns() };
-    socket::first_sight(file, pid, tid, turn, time, origin::ACCEPTED);
+    thread::begin(caller.tid, &Call { time, op: op::CONNECT, fd: arguments.get::<0>() as i32, ..Call::default() });
 }
 
-#[tracepoint]
-pub fn sys_exit_accept(context: TracePointContext) -> u32 {
-    accepted(&context);
-    0
+#[inline(always)]
+pub fn exit_connect(caller: Caller, turn: u32, call: &Call, result: i64) {
+    if result != 0 && result != EINPROGRESS {
+        return;
+    }
+    if let Some(file) = socket::of_descriptor(call.fd as u64) {
+        socket::first_sight(file, caller, turn, call.time, origin::CONNECTED);
+    }
 }
 
-#[tracepoint]
-pub fn sys_exit_accept4(context: TracePointContext) -> u32 {
-    accepted(&context);
-    0
+#[inline(always)]
+pub fn enter_accept(caller: Caller) {
+    thread::begin(caller.tid, &Call { op: op::ACCEPT, ..Call::default() });
+}
+
+/// accept returns the new descriptor.
+#[inline(always)]
+pub fn exit_accept(caller: Caller, turn: u32, result: i64) {
+    if result < 0 {
+        return;
+    }
+    if let Some(file) = socket::of_descriptor(result as u64) {
+        // SAFETY: plain helper.
+        let time = unsafe { bpf_ktime_get_ns() };
+        socket::first_sight(file, caller, turn, time, origin::ACCEPTED);
+    }
+}
+
+#[inline(always)]
+pub fn enter_listen(caller: Caller) {
+    if config!(watch_listen) != 0 {
+        thread::begin(caller.tid, &Call { op: op::LISTEN, ..Call::default() });
+    }
 }
 
 /// For `--port`: a process that is not observed yet may begin to listen. Nothing is read from it.
-#[tracepoint]
-pub fn sys_exit_listen(context: TracePointContext) -> u32 {
-    if config!(watch_listen) != 0 && result(&context) == 0 {
-        let pid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
-        emit::process(Kind::Listen, pid, 0);
+#[inline(always)]
+pub fn exit_listen(caller: Caller, result: i64) {
+    if result == 0 {
+        emit::process(Kind::Listen, caller.pid, 0);
+    }
+}
+
+#[inline(always)]
+pub fn enter_shutdown(caller: Caller, arguments: &Arguments) {
+    if arguments.get::<1>() != SHUT_READ
+        && let Some(file) = announced(arguments.get::<0>())
+    {
+        emit::end(caller, thread::turn(caller.tid), file.inode, end::SHUT_WRITE);
+    }
+}
+
+#[inline(always)]
+pub fn enter_close(_caller: Caller, fd: u64) {
+    closing(fd);
+}
+
+/// `close_range(first, last, flags)`.
+#[inline(always)]
+pub fn enter_close_range(_caller: Caller, arguments: &Arguments) {
+    let (first, last) = (arguments.get::<0>() as u32, arguments.get::<1>() as u32);
+    if arguments.get::<2>() & CLOSE_ON_EXEC != 0 {
+        return;
+    }
+    for index in 0..MAX_CLOSED {
+        let fd = first.wrapping_add(index);
+        if fd < first || fd > last || closing(fd as u64) == BEYOND {
+            return;
+        }
+    }
+}
+
+/// `dup2(old, new)`, `dup3(old, new, flags)`: `new` is closed, unless it is `old`.
+#[inline(always)]
+pub fn enter_dup(_caller: Caller, arguments: &Arguments) {
+    let (old, new) = (arguments.get::<0>() as u32, arguments.get::<1>() as u32);
+    if old != new && crate::task::file(old as u64).is_some() {
+        closing(new as u64);
+    }
+}
+
+/// [`closing`]: the process has no descriptor of this number or above.
+const BEYOND: u64 = 1;
+
+/// A descriptor is about to be closed. Only the last one ends a socket: others may hold it by dup, fork or SCM_RIGHTS.
+///
+/// A function of its own with a plain number as argument, so that the verifier checks it once.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn closing(fd: u64) -> u64 {
+    if fd >= crate::task::descriptors() as u64 {
+        return BEYOND;
+    }
+    if let Some(file) = announced(fd)
+        && socket::is_last(file)
+    {
+        let both = bpf_get_current_pid_tgid();
+        let caller = Caller { pid: (both >> 32) as u32, tid: both as u32 };
+        emit::end(caller, thread::turn(caller.tid), file.inode, end::CLOSED);
+        let _ = SOCKETS.remove(file.inode);
     }
     0
 }
 
 /// A socket that has been announced, by its descriptor.
 #[inline(always)]
-fn announced(fd: u64) -> Option<(socket::File, u32, u32, u32)> {
-    let (pid, tid) = thread::observed()?;
-    let file = socket::of_descriptor(fd as i32)?;
+fn announced(fd: u64) -> Option<socket::File> {
+    let file = socket::of_descriptor(fd)?;
     // SAFETY: words of a map value.
     let state = unsafe { SOCKETS.get(file.inode) }?;
-    if state.announced == 0 {
-        return None;
-    }
-    let turn = match thread::current(tid) {
-        // SAFETY: the thread's own entry.
-        Some(thread) => unsafe { (*thread).turn },
-        None => 0,
-    };
-    Some((file, pid, tid, turn))
-}
-
-#[tracepoint]
-pub fn sys_enter_shutdown(context: TracePointContext) -> u32 {
-    if argument(&context, 1) != SHUT_READ
-        && let Some((file, pid, tid, turn)) = announced(argument(&context, 0))
-    {
-        emit::end(pid, tid, turn, file.inode, end::SHUT_WRITE);
-    }
-    0
-}
-
-/// Only the close of the last descriptor ends a socket: others may hold it by dup, fork or SCM_RIGHTS.
-#[tracepoint]
-pub fn sys_enter_close(context: TracePointContext) -> u32 {
-    if let Some((file, pid, tid, turn)) = announced(argument(&context, 0))
-        && socket::is_last(file)
-    {
-        emit::end(pid, tid, turn, file.inode, end::CLOSED);
-        let _ = SOCKETS.remove(file.inode);
-    }
-    0
+    if state.announced != 0 && state.inode == file.inode_address { Some(file) } else { None }
 }

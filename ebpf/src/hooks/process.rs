@@ -1,10 +1,7 @@
 //! exec, fork and exit of processes; the use of io_uring.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::{bpf_get_current_pid_tgid, bpf_get_current_task},
-    macros::{raw_tracepoint, tracepoint},
-    programs::{RawTracePointContext, TracePointContext},
+    bindings::BPF_NOEXIST, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 use aya_log_ebpf::warn;
 use syspan_abi::{Counter, Kind, selection};
@@ -14,7 +11,8 @@ use crate::{
     emit,
     maps::{PROCESSES, THREADS, count},
     socket::kernel,
-    thread,
+    task,
+    thread::{self, Caller},
 };
 
 /// `sched_process_fork(parent: task_struct *, child: task_struct *)`: children of observed processes are observed.
@@ -57,8 +55,7 @@ pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
     let both = bpf_get_current_pid_tgid();
     let (pid, tid) = ((both >> 32) as u32, both as u32);
     let _ = THREADS.remove(tid);
-    // SAFETY: plain helper.
-    let signal: u64 = kernel(unsafe { bpf_get_current_task() }, config!(offsets.task_signal));
+    let signal: u64 = task::member(config!(offsets.task_signal));
     if kernel::<u32>(signal, config!(offsets.signal_live)) != 0 {
         return 0;
     }
@@ -73,10 +70,7 @@ pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
 }
 
 /// `io_uring_setup`: whatever this process sends through its rings no system call shows.
-#[tracepoint]
-pub fn sys_enter_io_uring_setup(_context: TracePointContext) -> u32 {
-    if let Some((pid, _)) = thread::observed() {
-        emit::process(Kind::IoUring, pid, 0);
-    }
-    0
+#[inline(always)]
+pub fn enter_io_uring_setup(caller: Caller) {
+    emit::process(Kind::IoUring, caller.pid, 0);
 }

@@ -39,7 +39,16 @@ fn every_event() -> Vec<Event> {
     let inet = |address: &str, port| Address::Inet(address.parse().unwrap(), port);
     let unix = |number, path: Option<&str>| Address::Unix(number, path.map(str::to_owned));
     let socket = |local, peer, origin| {
-        Event::Socket(Socket { id: u64::from(u32::MAX), time: 5, task, local, peer, netns: 6, origin })
+        Event::Socket(Socket {
+            id: u64::from(u32::MAX),
+            time: 5,
+            task,
+            local,
+            peer,
+            netns: 6,
+            origin,
+            positions: Some([1, 2]),
+        })
     };
     let data = |direction, head: &'static [u8], tail: &'static [u8]| {
         let (head, tail) = (head.into(), tail.into());
@@ -63,7 +72,7 @@ fn every_event() -> Vec<Event> {
         Event::Tick { time: 13 },
     ];
     for end in [End::Closed, End::ShutWrite, End::PeerClosed, End::Reset, End::TimedOut] {
-        events.push(Event::End { socket: 7, task, time: 14, end });
+        events.push(Event::End { socket: 7, task, time: 14, end, positions: Some([7, 8]) });
     }
     events
 }

@@ -1,7 +1,7 @@
 //! Limits, losses, and what a run is.
 
 use super::*;
-use crate::streams::BUFFER_LIMIT;
+use crate::streams::{BUFFER_LIMIT, order::WINDOW};
 
 const T: Thread = (1, 1);
 
@@ -32,9 +32,14 @@ fn the_least_recently_used_socket_goes_first() {
     for event in world.events {
         engine.step(event, &mut output);
     }
-    engine.finish(&mut output);
+    engine.step(Event::Tick { time: world.time + WINDOW }, &mut output);
+    assert_eq!(
+        output.advice,
+        [Advice::Forget(idle), Advice::Forget(used)],
+        "they are told of again when they are used"
+    );
     assert_eq!(engine.losses().get(Loss::Evicted), 2);
-    assert_eq!(engine.losses().get(Loss::Incomplete), 2);
+    assert_eq!(engine.losses().get(Loss::Unfinished), 2);
     assert!(engine.connections.contains(&third) && engine.connections.contains(&fourth));
     assert_eq!(engine.sockets[&1].len(), 2);
     assert_eq!(engine.open(), 0);
@@ -60,13 +65,14 @@ fn unfinished_messages_are_held_within_a_bound() {
 }
 
 #[test]
-fn what_is_open_at_the_end_is_incomplete() {
+fn what_is_open_at_the_end_is_unfinished() {
     let mut world = World::new();
     let front = world.accept(T);
     world.request(T, front, "/open");
     let run = world.run();
     assert_eq!(run.spans, []);
-    assert_eq!(run.lost(Loss::Incomplete), 1);
+    assert_eq!(run.lost(Loss::Unfinished), 1);
+    assert_eq!(run.engine.accounts().requests, Requests { opened: 1, ..Requests::default() });
 }
 
 #[test]
@@ -84,7 +90,7 @@ fn a_second_start_is_another_run() {
     one.events.extend(two.events);
     let joined = one.run();
     assert_eq!(joined.spans, alone.spans);
-    assert_eq!(joined.lost(Loss::Incomplete), 2);
+    assert_eq!(joined.lost(Loss::Unfinished), 2);
 }
 
 #[test]

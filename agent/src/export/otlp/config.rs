@@ -1,15 +1,16 @@
-//! Where and how to export: the OpenTelemetry environment variables and the command line, which beats them.
+//! Where and how to export traces and metrics: the OpenTelemetry environment variables and the command line, which
+//! beats them.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/> and
-//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>: an empty variable is an unset
-//! one, and a value that cannot be used is warned about and ignored.
+//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use opentelemetry_otlp as names;
-use percent_encoding::percent_decode_str;
 use reqwest::Url;
+
+use super::environment::{Environment, count, milliseconds, path, server_url};
 
 /// Spans that may wait for the collector. Larger than the SDKs' 2 048, which is meant for one process: this agent sees
 /// all of a host, and an outage of 20 s at 3 000 spans/s must cost nothing. [`super::queue::MAX_BYTES`] bounds the
@@ -22,8 +23,8 @@ const DEFAULT_BATCH_SPANS: usize = 2_048;
 /// seen.
 const DEFAULT_SCHEDULE_DELAY: Duration = Duration::from_secs(1);
 
-/// What the HTTP transport appends to a base URL.
-const TRACES_PATH: &str = "v1/traces";
+/// Time between two exports of metrics, by the specification.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// gRPC's registered OTLP port, by which a `--otlp` without a protocol is understood.
 const GRPC_PORT: u16 = 4317;
@@ -69,9 +70,52 @@ pub enum ConfigError {
     Protocol(String),
 }
 
-/// Everything the exporter needs to know.
+/// What is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Signal {
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    /// What the HTTP transport appends to a base URL.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "v1/traces",
+            Self::Metrics => "v1/metrics",
+        }
+    }
+
+    /// The method of the gRPC transport.
+    pub(super) fn method(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+
+    /// A setting's own variable and the one for all signals, in this order of strength.
+    pub(super) fn variables(self, setting: &str) -> [String; 2] {
+        let own = match self {
+            Self::Traces => "TRACES",
+            Self::Metrics => "METRICS",
+        };
+        [format!("OTEL_EXPORTER_OTLP_{own}_{setting}"), format!("OTEL_EXPORTER_OTLP_{setting}")]
+    }
+
+    /// The variable that names the exporters of a signal.
+    fn exporters(self) -> &'static str {
+        match self {
+            Self::Traces => "OTEL_TRACES_EXPORTER",
+            Self::Metrics => "OTEL_METRICS_EXPORTER",
+        }
+    }
+}
+
+/// A collector, and how one signal gets there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OtlpConfig {
+pub struct Collector {
+    pub(super) signal: Signal,
     /// gRPC or HTTP.
     pub protocol: Protocol,
     /// For HTTP the whole URL of requests, for gRPC the server's (its path is not used).
@@ -86,6 +130,23 @@ pub struct OtlpConfig {
     pub certificate: Option<PathBuf>,
     /// PEM files of the client's certificate chain and private key.
     pub client_identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Collector {
+    /// Its host, and its port where the URL names one.
+    #[must_use]
+    pub fn server(&self) -> (String, Option<u16>) {
+        let host = self.endpoint.host_str().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (host.to_owned(), self.endpoint.port_or_known_default())
+    }
+}
+
+/// How spans are exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TracesConfig {
+    /// Where to.
+    pub collector: Collector,
     /// Most spans that wait to be sent; more are dropped and counted.
     pub queue_spans: usize,
     /// Most spans in one request.
@@ -94,15 +155,38 @@ pub struct OtlpConfig {
     pub schedule_delay: Duration,
 }
 
+/// How syspan's own metrics are exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Where to.
+    pub collector: Collector,
+    /// Time between two exports.
+    pub interval: Duration,
+    /// The user asked for metrics, and not only for traces: a collector that takes none is worth a warning.
+    pub asked_for: bool,
+}
+
+/// What is exported by OTLP, if anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OtlpConfig {
+    /// Spans.
+    pub traces: Option<TracesConfig>,
+    /// Metrics of syspan itself.
+    pub metrics: Option<MetricsConfig>,
+}
+
 impl OtlpConfig {
-    /// Reads `--otlp`, `--protocol` and the environment.
+    /// Reads `--otlp`, `--protocol` and the environment. The strings are warnings for the user.
     ///
-    /// `None` if nothing asks for OTLP: no `--otlp`, none of the OTLP exporter's variables is set and
-    /// `OTEL_TRACES_EXPORTER` does not name `otlp`; or if it is switched off by `OTEL_SDK_DISABLED=true`, or by an
-    /// `OTEL_TRACES_EXPORTER` without `otlp`, which `--otlp` beats. The strings are warnings for the user.
+    /// Nothing is exported if nothing asks for it: no `--otlp`, none of the OTLP exporter's variables is set and neither
+    /// `OTEL_TRACES_EXPORTER` nor `OTEL_METRICS_EXPORTER` names `otlp`; or if `OTEL_SDK_DISABLED=true`. An
+    /// `OTEL_TRACES_EXPORTER` without `otlp` switches spans off, which `--otlp` beats.
     ///
     /// `--otlp` is a base URL like `OTEL_EXPORTER_OTLP_ENDPOINT`, unless its path already ends in `/v1/traces`. Where
     /// nothing names a protocol, a `--otlp` with port 4317 means gRPC.
+    ///
+    /// Metrics go where spans go, unless the spans' endpoint is theirs alone (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`);
+    /// `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` beats even `--otlp`, `OTEL_METRICS_EXPORTER=none` switches them off.
     ///
     /// `OTEL_BSP_EXPORT_TIMEOUT` has no effect: a batch is tried for as long as there is room behind it (see `worker`).
     ///
@@ -112,75 +196,150 @@ impl OtlpConfig {
         otlp: Option<&str>,
         protocol: Option<Protocol>,
         variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<(Option<Self>, Vec<String>), ConfigError> {
-        let mut environment = Environment { variable: &variable, warnings: Vec::new() };
-        let config = environment.config(otlp, protocol)?;
+    ) -> Result<(Self, Vec<String>), ConfigError> {
+        let mut environment = Environment::new(&variable);
+        let config = Reader { otlp, protocol, environment: &mut environment }.read()?;
         Ok((config, environment.warnings))
     }
 }
 
-struct Environment<'a> {
-    variable: &'a dyn Fn(&str) -> Option<String>,
-    warnings: Vec<String>,
+struct Reader<'a, 'e> {
+    otlp: Option<&'a str>,
+    protocol: Option<Protocol>,
+    environment: &'a mut Environment<'e>,
 }
 
-impl Environment<'_> {
-    fn config(&mut self, otlp: Option<&str>, protocol: Option<Protocol>) -> Result<Option<OtlpConfig>, ConfigError> {
-        if self.get("OTEL_CONFIG_FILE").is_some() {
-            self.warnings.push("OTEL_CONFIG_FILE is not supported: the other OTEL_* variables apply".to_owned());
+impl Reader<'_, '_> {
+    fn read(&mut self) -> Result<OtlpConfig, ConfigError> {
+        if self.environment.get("OTEL_CONFIG_FILE").is_some() {
+            self.environment.warn("OTEL_CONFIG_FILE is not supported: the other OTEL_* variables apply".to_owned());
         }
-        if self.enabled("OTEL_SDK_DISABLED") {
-            if otlp.is_some() {
-                self.warnings.push("OTEL_SDK_DISABLED=true: nothing is exported to --otlp".to_owned());
+        if self.environment.enabled("OTEL_SDK_DISABLED") {
+            if self.otlp.is_some() {
+                self.environment.warn("OTEL_SDK_DISABLED=true: nothing is exported to --otlp".to_owned());
             }
+            return Ok(OtlpConfig::default());
+        }
+        let traces = self.traces()?;
+        let metrics = self.metrics(traces.as_ref())?;
+        Ok(OtlpConfig { traces, metrics })
+    }
+
+    fn traces(&mut self) -> Result<Option<TracesConfig>, ConfigError> {
+        let named = self.names_otlp(Signal::Traces);
+        if self.otlp.is_none() && !named.unwrap_or_else(|| self.has_settings(Signal::Traces)) {
             return Ok(None);
         }
-        if otlp.is_none() && !self.asks_for_otlp() {
-            return Ok(None);
-        }
-
-        let given = protocol.or_else(|| self.signal("PROTOCOL", |text| text.parse().ok(), "grpc or http/protobuf"));
-        let (protocol, endpoint) = match otlp {
-            Some(text) => {
-                let url = server_url(text).ok_or_else(|| ConfigError::Endpoint(text.to_owned()))?;
-                let by_port = if url.port() == Some(GRPC_PORT) { Protocol::Grpc } else { Protocol::HttpProtobuf };
-                let protocol = given.unwrap_or(by_port);
-                let whole = url.path().trim_end_matches('/').ends_with(TRACES_PATH);
-                (protocol, if protocol == Protocol::Grpc || whole { url } else { with_traces_path(url) })
-            }
-            None => {
-                let protocol = given.unwrap_or(Protocol::HttpProtobuf);
-                match self.endpoint(protocol) {
-                    Some(url) => (protocol, url),
-                    None => return Ok(None),
-                }
-            }
-        };
-
-        Ok(Some(OtlpConfig {
-            protocol,
-            endpoint,
-            headers: self.headers(),
-            timeout: self
-                .signal("TIMEOUT", milliseconds, "milliseconds above 0")
-                .unwrap_or(names::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT),
-            gzip: self.signal("COMPRESSION", compression, "gzip or none").unwrap_or(false),
-            certificate: self.signal("CERTIFICATE", path, "a path"),
-            client_identity: self.client_identity(),
-            queue_spans: self
+        let Some(collector) = self.collector(Signal::Traces, self.otlp, None)? else { return Ok(None) };
+        let environment = &mut *self.environment;
+        Ok(Some(TracesConfig {
+            collector,
+            queue_spans: environment
                 .value("OTEL_BSP_MAX_QUEUE_SIZE", count, "a number above 0")
                 .unwrap_or(DEFAULT_QUEUE_SPANS),
-            batch_spans: self
+            batch_spans: environment
                 .value("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", count, "a number above 0")
                 .unwrap_or(DEFAULT_BATCH_SPANS),
-            schedule_delay: self
+            schedule_delay: environment
                 .value("OTEL_BSP_SCHEDULE_DELAY", milliseconds, "milliseconds above 0")
                 .unwrap_or(DEFAULT_SCHEDULE_DELAY),
         }))
     }
 
-    /// Whether the environment alone means that traces go to a collector.
-    fn asks_for_otlp(&mut self) -> bool {
+    fn metrics(&mut self, traces: Option<&TracesConfig>) -> Result<Option<MetricsConfig>, ConfigError> {
+        let [own, _] = Signal::Metrics.variables("ENDPOINT");
+        let [of_traces, _] = Signal::Traces.variables("ENDPOINT");
+        let own_endpoint = self.environment.get(&own).is_some();
+        let asked_for = match self.names_otlp(Signal::Metrics) {
+            Some(false) => return Ok(None),
+            Some(true) => true,
+            None => own_endpoint,
+        };
+        // Where the one endpoint that was given is the traces' own, nobody has said where metrics would go.
+        let with_traces = traces.filter(|_| self.otlp.is_some() || self.environment.get(&of_traces).is_none());
+        if !asked_for && with_traces.is_none() {
+            return Ok(None);
+        }
+        let protocol = with_traces.map(|traces| traces.collector.protocol);
+        let otlp = self.otlp.filter(|_| !own_endpoint);
+        let said = self.environment.warnings.len();
+        let Some(collector) = self.collector(Signal::Metrics, otlp, protocol)? else { return Ok(None) };
+        if !asked_for {
+            // What is wrong with the general variables was said for the traces.
+            let mut at = 0..;
+            self.environment.warnings.retain(|text| at.next().is_some_and(|at| at < said) || text.contains("METRIC"));
+        }
+        let temporality = names::OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE;
+        let cumulative = |text: &str| text.eq_ignore_ascii_case("cumulative").then_some(());
+        self.environment.value(temporality, cumulative, "cumulative, the only one there is");
+        let interval = self
+            .environment
+            .value("OTEL_METRIC_EXPORT_INTERVAL", milliseconds, "milliseconds above 0")
+            .unwrap_or(DEFAULT_INTERVAL);
+        Ok(Some(MetricsConfig { collector, interval, asked_for }))
+    }
+
+    /// The signal's collector; what nothing else says of the protocol, `neighbour` does.
+    fn collector(
+        &mut self,
+        signal: Signal,
+        otlp: Option<&str>,
+        neighbour: Option<Protocol>,
+    ) -> Result<Option<Collector>, ConfigError> {
+        let environment = &mut *self.environment;
+        let parse = |text: &str| text.parse().ok();
+        let given = self
+            .protocol
+            .or_else(|| environment.signal(signal, "PROTOCOL", parse, "grpc or http/protobuf"))
+            .or(neighbour);
+        let (protocol, endpoint) = match otlp {
+            Some(text) => {
+                let url = server_url(text).ok_or_else(|| ConfigError::Endpoint(text.to_owned()))?;
+                let by_port = if url.port() == Some(GRPC_PORT) { Protocol::Grpc } else { Protocol::HttpProtobuf };
+                let protocol = given.unwrap_or(by_port);
+                (protocol, if protocol == Protocol::Grpc { url } else { with_path(url, signal) })
+            }
+            None => {
+                let protocol = given.unwrap_or(Protocol::HttpProtobuf);
+                match endpoint(environment, signal, protocol) {
+                    Some(url) => (protocol, url),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Collector {
+            signal,
+            protocol,
+            endpoint,
+            headers: environment.headers(signal),
+            timeout: environment
+                .signal(signal, "TIMEOUT", milliseconds, "milliseconds above 0")
+                .unwrap_or(names::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT),
+            gzip: environment.signal(signal, "COMPRESSION", compression, "gzip or none").unwrap_or(false),
+            certificate: environment.signal(signal, "CERTIFICATE", path, "a path"),
+            client_identity: environment.client_identity(signal),
+        }))
+    }
+
+    /// Whether the signal's list of exporters has `otlp`, if there is such a list.
+    fn names_otlp(&mut self, signal: Signal) -> Option<bool> {
+        let exporters = self.environment.get(signal.exporters())?;
+        let mut otlp = false;
+        for exporter in exporters.split(',').map(str::trim) {
+            match exporter {
+                "otlp" => otlp = true,
+                "none" | "console" => {}
+                other => self.environment.warn(format!(
+                    "{}: {other:?} is ignored: there are otlp, console (--output text) and none",
+                    signal.exporters()
+                )),
+            }
+        }
+        Some(otlp)
+    }
+
+    /// Whether any of the exporter's variables is set for a signal.
+    fn has_settings(&self, signal: Signal) -> bool {
         const SETTINGS: [&str; 9] = [
             "ENDPOINT",
             "PROTOCOL",
@@ -192,146 +351,48 @@ impl Environment<'_> {
             "CLIENT_KEY",
             "CLIENT_CERTIFICATE",
         ];
-        match self.get("OTEL_TRACES_EXPORTER") {
-            Some(exporters) => {
-                let mut otlp = false;
-                for exporter in exporters.split(',').map(str::trim) {
-                    match exporter {
-                        "otlp" => otlp = true,
-                        "none" | "console" => {}
-                        other => self.warnings.push(format!(
-                            "OTEL_TRACES_EXPORTER: {other:?} is ignored: there are otlp, console (--output text) and none"
-                        )),
-                    }
-                }
-                otlp
-            }
-            None => SETTINGS.iter().any(|name| signal_names(name).iter().any(|name| self.get(name).is_some())),
-        }
-    }
-
-    /// The endpoint by the rules of the specification: the signal's own is used as it is (`/` if it has no path), the
-    /// general one is a base, and there is a default.
-    fn endpoint(&mut self, protocol: Protocol) -> Option<Url> {
-        const EXPECTED: &str = "a URL like http://localhost:4318";
-        let insecure = match signal_names("INSECURE").iter().find(|name| self.get(name).is_some()) {
-            Some(name) => self.enabled(name),
-            None => false,
-        };
-        // Only gRPC may leave out the scheme; INSECURE decides then.
-        let parse = |text: &str| match protocol {
-            Protocol::Grpc if !text.contains("://") => {
-                server_url(&format!("{}://{text}", if insecure { "http" } else { "https" }))
-            }
-            _ => server_url(text),
-        };
-        if let Some(url) = self.value(names::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, parse, EXPECTED) {
-            return Some(url);
-        }
-        let base = self.value(names::OTEL_EXPORTER_OTLP_ENDPOINT, parse, EXPECTED);
-        match protocol {
-            Protocol::Grpc => base.or_else(|| server_url("http://localhost:4317")),
-            Protocol::HttpProtobuf => base.or_else(|| server_url("http://localhost:4318")).map(with_traces_path),
-        }
-    }
-
-    /// `key=value` pairs separated by commas, values percent-decoded (W3C Baggage without properties). One bad pair
-    /// does not cost the others. No value is shown: they are credentials.
-    fn headers(&mut self) -> Vec<(HeaderName, HeaderValue)> {
-        let names = signal_names("HEADERS");
-        let Some((variable, text)) = names.iter().find_map(|name| Some((name, self.get(name)?))) else {
-            return Vec::new();
-        };
-        let mut headers = Vec::new();
-        for (at, pair) in text.split(',').enumerate().filter(|(_, pair)| !pair.trim().is_empty()) {
-            match header(pair) {
-                Some(header) => headers.push(header),
-                None => self
-                    .warnings
-                    .push(format!("{variable}: pair {} is ignored: expected key=value (value not shown)", at + 1)),
-            }
-        }
-        headers
-    }
-
-    fn client_identity(&mut self) -> Option<(PathBuf, PathBuf)> {
-        let certificate = self.signal("CLIENT_CERTIFICATE", path, "a path");
-        let key = self.signal("CLIENT_KEY", path, "a path");
-        match (certificate, key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                self.warnings.push(
-                    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY are ignored: one needs the other"
-                        .to_owned(),
-                );
-                None
-            }
-        }
-    }
-
-    /// A variable that is set and not empty.
-    fn get(&self, name: &str) -> Option<String> {
-        (self.variable)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-    }
-
-    /// A boolean variable: only `true` is true; other words than `false` are warned about.
-    fn enabled(&mut self, name: &str) -> bool {
-        let parse = |text: &str| match text.to_ascii_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => None,
-        };
-        self.value(name, parse, "true or false").unwrap_or(false)
-    }
-
-    /// One variable's value, warned about if it cannot be used.
-    fn value<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>, expected: &str) -> Option<T> {
-        let text = self.get(name)?;
-        let value = parse(&text);
-        if value.is_none() {
-            // A URL can hold a password.
-            let shown = if text.contains('@') { "(value not shown)".to_owned() } else { format!("{text:?}") };
-            self.warnings.push(format!("{name}: {shown} is ignored: expected {expected}"));
-        }
-        value
-    }
-
-    /// The traces' own variable, else the one for all signals.
-    fn signal<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>, expected: &str) -> Option<T> {
-        signal_names(name).iter().find_map(|name| self.value(name, &parse, expected))
+        SETTINGS.iter().any(|name| signal.variables(name).iter().any(|name| self.environment.get(name).is_some()))
     }
 }
 
-/// A setting's variable for traces and the one for all signals, in this order of strength.
-fn signal_names(setting: &str) -> [String; 2] {
-    [format!("OTEL_EXPORTER_OTLP_TRACES_{setting}"), format!("OTEL_EXPORTER_OTLP_{setting}")]
+/// The endpoint by the rules of the specification: the signal's own is used as it is (`/` if it has no path), the
+/// general one is a base, and there is a default.
+fn endpoint(environment: &mut Environment<'_>, signal: Signal, protocol: Protocol) -> Option<Url> {
+    const EXPECTED: &str = "a URL like http://localhost:4318";
+    let insecure = match signal.variables("INSECURE").iter().find(|name| environment.get(name).is_some()) {
+        Some(name) => environment.enabled(name),
+        None => false,
+    };
+    // Only gRPC may leave out the scheme; INSECURE decides then.
+    let parse = |text: &str| match protocol {
+        Protocol::Grpc if !text.contains("://") => {
+            server_url(&format!("{}://{text}", if insecure { "http" } else { "https" }))
+        }
+        _ => server_url(text),
+    };
+    let [own, general] = signal.variables("ENDPOINT");
+    if let Some(url) = environment.value(&own, parse, EXPECTED) {
+        return Some(url);
+    }
+    let base = environment.value(&general, parse, EXPECTED);
+    match protocol {
+        Protocol::Grpc => base.or_else(|| server_url("http://localhost:4317")),
+        Protocol::HttpProtobuf => {
+            base.or_else(|| server_url("http://localhost:4318")).map(|base| with_path(base, signal))
+        }
+    }
 }
 
-fn server_url(text: &str) -> Option<Url> {
-    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-}
-
-fn with_traces_path(mut url: Url) -> Url {
-    let path = format!("{}/{TRACES_PATH}", url.path().trim_end_matches('/'));
+/// A base URL with the signal's path; one that has a signal's path already is one of that signal or its neighbour's.
+fn with_path(mut url: Url, signal: Signal) -> Url {
+    let path = url.path().trim_end_matches('/');
+    if path.ends_with(signal.path()) {
+        return url;
+    }
+    let base = path.strip_suffix(Signal::Traces.path()).unwrap_or(path).trim_end_matches('/');
+    let path = format!("{base}/{}", signal.path());
     url.set_path(&path);
     url
-}
-
-fn header(pair: &str) -> Option<(HeaderName, HeaderValue)> {
-    let (key, value) = pair.split_once('=')?;
-    let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
-    let mut value = HeaderValue::from_str(&value).ok()?;
-    value.set_sensitive(true);
-    Some((key.trim().parse().ok()?, value))
-}
-
-fn milliseconds(text: &str) -> Option<Duration> {
-    text.parse().ok().filter(|&ms| ms > 0).map(Duration::from_millis)
-}
-
-fn count(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|&n| n > 0)
 }
 
 fn compression(text: &str) -> Option<bool> {
@@ -340,11 +401,6 @@ fn compression(text: &str) -> Option<bool> {
         "none" => Some(false),
         _ => None,
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "the shape of a variable's parser")]
-fn path(text: &str) -> Option<PathBuf> {
-    Some(PathBuf::from(text))
 }
 
 #[cfg(test)]

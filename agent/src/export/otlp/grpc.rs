@@ -17,12 +17,10 @@ use tonic_types::StatusExt as _;
 
 use super::{
     ExportError,
-    config::OtlpConfig,
+    config::Collector,
     tls,
     transport::{MAX_RESPONSE, Outcome, USER_AGENT, chain},
 };
-
-const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// One connection to the collector, opened when it is first needed and again after it was lost.
 #[derive(Debug)]
@@ -31,10 +29,11 @@ pub(super) struct Client {
     channel: Channel,
     metadata: MetadataMap,
     gzip: bool,
+    method: &'static str,
 }
 
 impl Client {
-    pub(super) fn new(config: &OtlpConfig) -> Result<Self, ExportError> {
+    pub(super) fn new(config: &Collector) -> Result<Self, ExportError> {
         let unusable = |error: tonic::transport::Error| ExportError::Client(chain(&error));
         let mut endpoint = Endpoint::from_shared(config.endpoint.to_string())
             .and_then(|endpoint| endpoint.user_agent(USER_AGENT))
@@ -45,7 +44,8 @@ impl Client {
         }
         let channel = endpoint.connect_lazy();
         let headers: HeaderMap = config.headers.iter().cloned().collect();
-        Ok(Self { endpoint, channel, metadata: MetadataMap::from_headers(headers), gzip: config.gzip })
+        let metadata = MetadataMap::from_headers(headers);
+        Ok(Self { endpoint, channel, metadata, gzip: config.gzip, method: config.signal.method() })
     }
 
     /// Forgets the connection: a peer that vanished without a word would otherwise be asked until the kernel gives up,
@@ -64,7 +64,7 @@ impl Client {
         }
         let mut request = Request::new(message);
         *request.metadata_mut() = self.metadata.clone();
-        match client.unary(request, PathAndQuery::from_static(METHOD), Encoded).await {
+        match client.unary(request, PathAndQuery::from_static(self.method), Encoded).await {
             Ok(response) => Outcome::accepted(response.into_inner()),
             Err(status) => failed(&status),
         }
@@ -74,6 +74,7 @@ impl Client {
 /// OTLP/gRPC, "Failures": the codes that are worth another try, and the one that is if the server says when.
 fn failed(status: &Status) -> Outcome {
     let after = status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or_default());
+    let unimplemented = status.code() == Code::Unimplemented;
     let retry = match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -92,7 +93,11 @@ fn failed(status: &Status) -> Outcome {
             reason.push_str(&part);
         }
     }
-    if retry { Outcome::Retry { after, reason } } else { Outcome::Refused(reason) }
+    match retry {
+        true => Outcome::Retry { after, reason },
+        false if unimplemented => Outcome::Unimplemented(reason),
+        false => Outcome::Refused(reason),
+    }
 }
 
 /// Takes a request that is encoded already, so that another try costs nothing, and decodes the response.

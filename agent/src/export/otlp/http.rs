@@ -15,7 +15,7 @@ use reqwest::{Response, Url, redirect};
 
 use super::{
     ExportError,
-    config::OtlpConfig,
+    config::Collector,
     tls,
     transport::{MAX_RESPONSE, Outcome, USER_AGENT, chain},
 };
@@ -33,7 +33,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: &OtlpConfig) -> Result<Self, ExportError> {
+    pub(super) fn new(config: &Collector) -> Result<Self, ExportError> {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::for_http(config)?)
             .user_agent(USER_AGENT)
@@ -97,10 +97,18 @@ async fn answered(response: Response) -> Outcome {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Outcome::Retry { after, reason: format!("HTTP {status}") },
-        _ => Outcome::Refused(match body.map(|body| reason(&body)) {
-            Some(reason) if !reason.is_empty() => format!("HTTP {status}: {reason}"),
-            _ => format!("HTTP {status}"),
-        }),
+        _ => {
+            let reason = match body.map(|body| reason(&body)) {
+                Some(reason) if !reason.is_empty() => format!("HTTP {status}: {reason}"),
+                _ => format!("HTTP {status}"),
+            };
+            match status {
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
+                    Outcome::Unimplemented(reason)
+                }
+                _ => Outcome::Refused(reason),
+            }
+        }
     }
 }
 

@@ -8,8 +8,10 @@
 //! SDK's `SpanData`.
 
 mod config;
+mod environment;
 mod grpc;
 mod http;
+mod metrics;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,8 @@ mod worker;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-pub use config::{ConfigError, OtlpConfig, Protocol};
+pub use config::{Collector, ConfigError, MetricsConfig, OtlpConfig, Protocol, TracesConfig};
+pub use metrics::MetricsExporter;
 use queue::Queue;
 use tokio::{
     sync::{Notify, watch},
@@ -28,7 +31,7 @@ use tokio::{
 use transport::{Outcome, Transport};
 use worker::Worker;
 
-use super::report::{Counters, ExportReport};
+use super::report::{Counters, ExportReport, Pending};
 use crate::traces::span::Span;
 
 /// Why the exporter cannot start.
@@ -84,8 +87,8 @@ impl Exporter {
     ///
     /// # Errors
     /// If a certificate cannot be used. A collector that cannot be reached is no error: it may come.
-    pub fn start(config: &OtlpConfig) -> Result<Self, ExportError> {
-        let transport = Transport::new(config)?;
+    pub fn start(config: &TracesConfig) -> Result<Self, ExportError> {
+        let transport = Transport::new(&config.collector)?;
         let shared = Arc::new(Shared {
             queue: Queue::new(config.queue_spans),
             batch_spans: config.batch_spans.min(config.queue_spans),
@@ -112,6 +115,13 @@ impl Exporter {
         self.shared.counters.report()
     }
 
+    /// The spans on their way.
+    #[must_use]
+    pub fn pending(&self) -> Pending {
+        let (waiting, in_flight) = (self.shared.queue.len() as u64, self.shared.counters.in_flight());
+        Pending { waiting, in_flight, capacity: self.shared.queue.limit() as u64 }
+    }
+
     /// Sends what waits, for at most `deadline`; what is left then is counted as failed.
     pub async fn shutdown(mut self, deadline: Duration) -> ExportReport {
         self.draining.send_replace(true);
@@ -129,11 +139,13 @@ impl Exporter {
 ///
 /// # Errors
 /// If it cannot be reached or refuses: one sentence for the user.
-pub async fn probe(config: &OtlpConfig) -> Result<(), Unreachable> {
+pub async fn probe(config: &Collector) -> Result<(), Unreachable> {
     let mut transport = Transport::new(config).map_err(|error| Unreachable(error.to_string()))?;
     let empty = transport.prepare(Vec::new());
     match transport.send(empty, config.timeout).await {
         Outcome::Accepted { .. } => Ok(()),
-        Outcome::Retry { reason, .. } | Outcome::Refused(reason) => Err(Unreachable(reason)),
+        Outcome::Retry { reason, .. } | Outcome::Refused(reason) | Outcome::Unimplemented(reason) => {
+            Err(Unreachable(reason))
+        }
     }
 }

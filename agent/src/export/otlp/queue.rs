@@ -62,6 +62,11 @@ impl Queue {
         waiting.spans.drain(..count).collect()
     }
 
+    /// Most that may wait.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiting().spans.len()
@@ -86,7 +91,7 @@ fn weight(span: &Span) -> usize {
     let attribute = |(key, value): &Attribute| {
         let value = match value {
             Value::String(text) => text.len(),
-            Value::Int(_) => 8,
+            Value::Int(_) | Value::Bool(_) => 8,
             Value::Strings(texts) => texts.iter().map(|text| text.len() + ATTRIBUTE).sum(),
         };
         key.len() + value + ATTRIBUTE

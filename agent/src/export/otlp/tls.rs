@@ -11,10 +11,10 @@ use rustls::{
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use super::{ExportError, config::OtlpConfig};
+use super::{ExportError, config::Collector};
 
 /// For tonic, which reads PEM itself.
-pub(super) fn for_grpc(config: &OtlpConfig) -> Result<ClientTlsConfig, ExportError> {
+pub(super) fn for_grpc(config: &Collector) -> Result<ClientTlsConfig, ExportError> {
     let mut tls = ClientTlsConfig::new();
     tls = match &config.certificate {
         Some(path) => {
@@ -32,7 +32,7 @@ pub(super) fn for_grpc(config: &OtlpConfig) -> Result<ClientTlsConfig, ExportErr
 
 /// For reqwest. Plain HTTP gets a configuration too (the client wants one), without asking for the system's
 /// certificates.
-pub(super) fn for_http(config: &OtlpConfig) -> Result<ClientConfig, ExportError> {
+pub(super) fn for_http(config: &Collector) -> Result<ClientConfig, ExportError> {
     let mut roots = RootCertStore::empty();
     match &config.certificate {
         _ if config.endpoint.scheme() != "https" => {}

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 
 use super::{
     ExportError,
-    config::{OtlpConfig, Protocol},
+    config::{Collector, Protocol},
     grpc, http,
 };
 
@@ -21,17 +21,19 @@ pub(super) const MAX_RESPONSE: usize = 4 * 1024 * 1024;
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The collector took it, but for `rejected` spans; the message is the collector's reason or advice.
+    /// The collector took it, but for `rejected` spans or data points; the message is the collector's reason or advice.
     Accepted { rejected: u64, message: String },
     /// Worth another try, not before `after` if the collector named a time.
     Retry { after: Option<Duration>, reason: String },
     /// Not taken, and never will be.
     Refused(String),
+    /// The same, because nothing there takes this signal.
+    Unimplemented(String),
 }
 
 impl Outcome {
     /// The answer to a request that the collector accepted. A partial success is never retried (OTLP, "Partial
-    /// Success").
+    /// Success"). The answers of all signals have the same form on the wire.
     pub(super) fn accepted(response: ExportTraceServiceResponse) -> Self {
         let partial = response.partial_success.unwrap_or_default();
         Self::Accepted { rejected: u64::try_from(partial.rejected_spans).unwrap_or(0), message: partial.error_message }
@@ -46,7 +48,7 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    pub(super) fn new(config: &OtlpConfig) -> Result<Self, ExportError> {
+    pub(super) fn new(config: &Collector) -> Result<Self, ExportError> {
         Ok(match config.protocol {
             Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(config)?)),
             Protocol::HttpProtobuf => Self::Http(http::Client::new(config)?),

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Shared,
-    config::OtlpConfig,
+    config::TracesConfig,
     transport::{Outcome, Transport},
 };
 use crate::export::{plain::harmless, proto::resource_spans};
@@ -44,16 +44,26 @@ pub(super) struct Worker {
     delay: Duration,
     /// Since when the collector has taken nothing.
     outage: Option<Instant>,
+    /// Why it refused the last batch, if it did.
+    refusal: Option<String>,
 }
 
 impl Worker {
     pub(super) fn new(
-        config: &OtlpConfig,
+        config: &TracesConfig,
         transport: Transport,
         shared: Arc<Shared>,
         drain: watch::Receiver<bool>,
     ) -> Self {
-        Self { transport, shared, drain, timeout: config.timeout, delay: config.schedule_delay, outage: None }
+        Self {
+            transport,
+            shared,
+            drain,
+            timeout: config.collector.timeout,
+            delay: config.schedule_delay,
+            outage: None,
+            refusal: None,
+        }
     }
 
     /// Runs until the exporter shuts down and the queue is empty. One request at a time: it keeps the collector's pace
@@ -95,14 +105,19 @@ impl Worker {
             match self.transport.send(request.clone(), self.timeout).await {
                 Outcome::Accepted { rejected, message } => {
                     self.recovered();
+                    self.refusal = None;
                     let rejected = usize::try_from(rejected).unwrap_or(spans).min(spans);
                     if rejected > 0 || !message.is_empty() {
                         tracing::warn!(rejected, spans, "the collector says: {}", harmless(&message));
                     }
                     return self.shared.counters.delivered(spans, rejected);
                 }
-                Outcome::Refused(reason) => {
-                    tracing::warn!(spans, "the collector refused spans, they are lost: {}", harmless(&reason));
+                Outcome::Refused(reason) | Outcome::Unimplemented(reason) => {
+                    // A collector that refuses all is said once: how much is lost is said every minute.
+                    if self.refusal.as_ref() != Some(&reason) {
+                        tracing::warn!(spans, "the collector refused spans, they are lost: {}", harmless(&reason));
+                        self.refusal = Some(reason);
+                    }
                     return self.shared.counters.failed(spans);
                 }
                 Outcome::Retry { after, reason } => {

@@ -181,7 +181,7 @@ impl Http1 {
     fn close_oldest(&mut self, outcome: Outcome, end: Time, signals: &mut Signals) {
         let Some(open) = self.open.pop_front() else { return };
         if outcome == Outcome::Incomplete {
-            signals.push(Signal::Lost(Loss::Incomplete));
+            signals.push(Signal::Incomplete(open.id));
         }
         signals.push(open.close(outcome, end, self.connection.local_role));
         self.pipelined |= outcome == Outcome::Complete && self.open.front().is_some_and(Open::is_ahead);

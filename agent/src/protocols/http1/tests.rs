@@ -45,6 +45,7 @@ fn brief(signals: &[Signal]) -> Vec<String> {
         }
         Signal::Ready => "ready".to_owned(),
         Signal::Lost(loss) => format!("lost {loss}"),
+        Signal::Incomplete(_) => "lost incomplete".to_owned(),
         Signal::Abandon(loss) => format!("abandon {loss}"),
         Signal::Dropped(exchange) => format!("~{exchange}"),
         Signal::Switched => "switched".to_owned(),
@@ -57,6 +58,7 @@ fn attributes(exchange: &Exchange) -> BTreeMap<String, String> {
     let text = |value: &Value| match value {
         Value::String(text) => text.to_string(),
         Value::Int(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
         Value::Strings(texts) => format!("{texts:?}"),
     };
     let told: BTreeMap<_, _> = exchange.attributes.iter().map(|(key, value)| (key.to_string(), text(value))).collect();

@@ -327,7 +327,7 @@ impl Session {
 
     fn give_up_one(&self, pending: &Pending, time: Time, signals: &mut Signals) {
         if let Some(run) = &pending.run {
-            signals.push(Signal::Lost(Loss::Incomplete));
+            signals.push(Signal::Incomplete(run.exchange));
             let statement = Arc::clone(&run.script.part(run.part).statement);
             self.close(&Run { rows: None, script: Script::default(), ..*run }, &statement, time, None, None, signals);
         }

@@ -366,7 +366,7 @@ impl Session {
     }
 
     fn incomplete(&self, run: Run, time: Time, signals: &mut Signals) {
-        signals.push(Signal::Lost(Loss::Incomplete));
+        signals.push(Signal::Incomplete(run.exchange));
         self.close(run, time, Outcome::default(), signals);
     }
 

@@ -40,6 +40,7 @@ impl Wire {
             peer: Address::Inet([127, 0, 0, 1].into(), 5432),
             netns: 1,
             origin,
+            positions: None,
         };
         let options = Options { returned_rows: true, ..Options::default() };
         Self {
@@ -154,6 +155,7 @@ fn attribute(exchange: &Exchange, key: &str) -> Option<String> {
     exchange.attributes.iter().find(|(name, _)| name == key).map(|(_, value)| match value {
         Value::String(text) => text.to_string(),
         Value::Int(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
         Value::Strings(texts) => texts.join(","),
     })
 }

@@ -10,7 +10,16 @@ const TASK: Task = Task { pid: 1, tid: 1, turn: 0 };
 
 fn connection(origin: Origin) -> Connection {
     let address = |port| Address::Inet([10, 0, 0, 1].into(), port);
-    Connection::new(Socket { id: 1, time: 0, task: TASK, local: address(80), peer: address(4000), netns: 1, origin })
+    Connection::new(Socket {
+        id: 1,
+        time: 0,
+        task: TASK,
+        local: address(80),
+        peer: address(4000),
+        netns: 1,
+        origin,
+        positions: None,
+    })
 }
 
 fn data(direction: Direction, time: Time, position: u32, bytes: &[u8]) -> Data {

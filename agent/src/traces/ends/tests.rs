@@ -5,7 +5,7 @@ use crate::event::{Origin, Task};
 
 fn socket(id: SocketId, local: Address, peer: Address, netns: u32) -> Socket {
     let task = Task { pid: 1, tid: 1, turn: 0 };
-    Socket { id, time: 0, task, local, peer, netns, origin: Origin::Unknown }
+    Socket { id, time: 0, task, local, peer, netns, origin: Origin::Unknown, positions: None }
 }
 
 fn tcp(id: SocketId, local: (u8, u16), peer: (u8, u16), netns: u32) -> Socket {

@@ -48,7 +48,7 @@ fn serve(address: SocketAddr, script: Vec<Answer>) -> Arc<Collector> {
     collector
 }
 
-async fn start(script: Vec<Answer>, adapt: impl FnOnce(&mut OtlpConfig)) -> (Exporter, Arc<Collector>) {
+async fn start(script: Vec<Answer>, adapt: impl FnOnce(&mut TracesConfig)) -> (Exporter, Arc<Collector>) {
     let address = free_address().await;
     let collector = serve(address, script);
     let mut config = config(Protocol::Grpc, address.port());
@@ -66,7 +66,7 @@ fn received_spans(collector: &Collector) -> Vec<usize> {
 #[tokio::test]
 async fn spans_arrive_with_headers_plain_and_compressed() {
     for gzip in [false, true] {
-        let (exporter, collector) = start(vec![], |config| config.gzip = gzip).await;
+        let (exporter, collector) = start(vec![], |config| config.collector.gzip = gzip).await;
         exporter.send(spans(3));
         assert_eq!(exporter.shutdown(5 * SECOND).await, ExportReport { exported: 3, ..ExportReport::default() });
         assert_eq!(received_spans(&collector), [3]);

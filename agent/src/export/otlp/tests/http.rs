@@ -19,9 +19,9 @@ use super::*;
 
 /// A request as it arrived.
 #[derive(Debug)]
-struct Received {
-    head: String,
-    body: Vec<u8>,
+pub(super) struct Received {
+    pub(super) head: String,
+    pub(super) body: Vec<u8>,
     at: Instant,
     connection: usize,
 }
@@ -38,10 +38,10 @@ impl Received {
     }
 }
 
-type Requests = Arc<Mutex<Vec<Received>>>;
+pub(super) type Requests = Arc<Mutex<Vec<Received>>>;
 
 /// Answers requests with these responses in turn, then with 200; an empty response closes the connection.
-async fn collector(listener: TcpListener, script: Vec<Vec<u8>>) -> Requests {
+pub(super) async fn collector(listener: TcpListener, script: Vec<Vec<u8>>) -> Requests {
     let requests = Requests::default();
     let script = Arc::new(Mutex::new(VecDeque::from(script)));
     let received = Arc::clone(&requests);
@@ -85,13 +85,13 @@ async fn serve(mut stream: TcpStream, connection: usize, script: Arc<Mutex<VecDe
     }
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let mut response = format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n", body.len()).into_bytes();
     response.extend_from_slice(body);
     response
 }
 
-async fn start(script: Vec<Vec<u8>>, adapt: impl FnOnce(&mut OtlpConfig)) -> (Exporter, Requests) {
+async fn start(script: Vec<Vec<u8>>, adapt: impl FnOnce(&mut TracesConfig)) -> (Exporter, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config(Protocol::HttpProtobuf, listener.local_addr().unwrap().port());
     adapt(&mut config);
@@ -123,7 +123,7 @@ async fn spans_arrive_with_headers_in_one_connection() {
 
 #[tokio::test]
 async fn gzip_is_applied_and_said() {
-    let (exporter, requests) = start(vec![], |config| config.gzip = true).await;
+    let (exporter, requests) = start(vec![], |config| config.collector.gzip = true).await;
     exporter.send(spans(100));
     assert_eq!(exporter.shutdown(5 * SECOND).await.exported, 100);
     let requests = requests.lock().unwrap();
@@ -201,17 +201,17 @@ async fn shutdown_is_bounded_and_counts_what_is_left() {
     let began = Instant::now();
     let report = exporter.shutdown(SECOND / 2).await;
     assert!(began.elapsed() < 2 * SECOND);
-    assert_eq!(report, ExportReport { failed: 7, ..ExportReport::default() });
+    assert_eq!(report, ExportReport { failed: 7, unsent: 5, ..ExportReport::default() });
 }
 
 #[tokio::test]
 async fn a_silent_collector_is_given_up_after_the_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config(Protocol::HttpProtobuf, listener.local_addr().unwrap().port());
-    config.timeout = Duration::from_millis(50);
-    let error = probe(&config).await.unwrap_err();
+    config.collector.timeout = Duration::from_millis(50);
+    let error = probe(&config.collector).await.unwrap_err();
     assert_eq!(error.to_string(), "no answer within 50 ms");
-    config.timeout = SECOND;
+    config.collector.timeout = SECOND;
     let _requests = collector(listener, vec![]).await;
-    probe(&config).await.unwrap();
+    probe(&config.collector).await.unwrap();
 }

@@ -44,7 +44,7 @@ fn certificates() -> Pem {
 }
 
 /// A configuration for `https://localhost` with the authority and the client's certificate in files.
-fn secure_config(protocol: Protocol, port: u16, pem: &Pem, folder: &Path) -> OtlpConfig {
+fn secure_config(protocol: Protocol, port: u16, pem: &Pem, folder: &Path) -> Collector {
     let file = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
@@ -59,16 +59,16 @@ fn secure_config(protocol: Protocol, port: u16, pem: &Pem, folder: &Path) -> Otl
         "OTEL_EXPORTER_OTLP_CLIENT_KEY" => Some(key.clone()),
         _ => None,
     };
-    OtlpConfig::read(Some(&url), Some(protocol), variables).unwrap().0.unwrap()
+    OtlpConfig::read(Some(&url), Some(protocol), variables).unwrap().0.traces.unwrap().collector
 }
 
 /// With everything it works; without the authority or the client's certificate it does not.
-async fn check(config: OtlpConfig) {
+async fn check(config: Collector) {
     probe(&config).await.unwrap();
-    let stranger = OtlpConfig { certificate: None, ..config.clone() };
+    let stranger = Collector { certificate: None, ..config.clone() };
     let error = probe(&stranger).await.unwrap_err().to_string();
     assert!(error.contains("UnknownIssuer"), "{error}");
-    let anonymous = OtlpConfig { client_identity: None, ..config };
+    let anonymous = Collector { client_identity: None, ..config };
     assert!(probe(&anonymous).await.is_err());
 }
 

@@ -38,7 +38,10 @@ const RECORDED: [&str; 5] = [
 
 /// Text, database and error of each exchange, after checking that nothing was lost.
 fn summary(play: &Play, system: &str) -> Vec<String> {
-    let lost = play.signals.iter().any(|signal| matches!(signal, Signal::Lost(_) | Signal::Abandon(_)));
+    let lost = play
+        .signals
+        .iter()
+        .any(|signal| matches!(signal, Signal::Lost(_) | Signal::Incomplete(_) | Signal::Abandon(_)));
     assert!(!lost, "{:?}", play.story());
     let lines = play.closed().into_iter().map(|done| {
         assert_eq!(text(done, "db.system.name"), system);
