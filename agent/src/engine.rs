@@ -25,8 +25,12 @@ use crate::{
 /// Sockets followed at once; the least recently used is given up and counted. The kernel's table has the same size.
 const SOCKET_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
-/// Bytes of unfinished messages held over all sockets; a socket that goes beyond it is given up and counted.
-const HELD_LIMIT: usize = 64 * 1024 * 1024;
+/// Bytes of unfinished messages, prepared statements and open exchanges held over all sockets. Some thousand connections with the
+/// statements of a usual application fit; beyond it, those that were not used for longest are given up and counted.
+pub const HELD_LIMIT: usize = 64 * 1024 * 1024;
+
+/// How much is made free then, so that looking for it is rare.
+const HELD_ROOM: usize = HELD_LIMIT / 8;
 
 /// Processes remembered. They are dropped when they end, so only lost events let them pile up.
 const PROCESS_LIMIT: usize = 65_536;
@@ -52,6 +56,15 @@ pub enum Advice {
     Forget(SocketId),
     /// SQL is spoken here: the SQL budget applies.
     Sql(SocketId),
+}
+
+/// A direction of a socket ends, or both; see [`Event::End`].
+struct Ending {
+    socket: SocketId,
+    task: Task,
+    time: Time,
+    end: End,
+    positions: Option<[u32; 2]>,
 }
 
 /// The engine.
@@ -130,6 +143,17 @@ impl Engine {
         Accounts { events: self.events, requests, losses: self.losses().clone() }
     }
 
+    /// Bytes that are held of all connections: unfinished messages, and what their parsers keep.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        debug_assert_eq!(
+            self.held,
+            self.connections.iter().map(|(_, followed)| followed.connection.held()).sum::<usize>(),
+            "each connection's bytes are counted"
+        );
+        self.held
+    }
+
     /// Exchanges open now.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -159,10 +183,7 @@ impl Engine {
             Event::Socket(socket) => self.socket(socket, output),
             Event::Data(data) => self.data(&data, output),
             Event::End { socket, task, time, end, positions } => {
-                if let (Some(positions), Some(followed)) = (positions, self.connections.get_mut(&socket)) {
-                    followed.connection.reached(positions, time, &mut self.signals);
-                }
-                self.end(socket, task, time, end, output);
+                self.end(Ending { socket, task, time, end, positions }, output);
             }
             Event::Lost { cause, count, .. } => {
                 if let Some(loss) = Losses::named(&cause) {
@@ -220,9 +241,7 @@ impl Engine {
         if self.connections.len() == self.connections.cap().get()
             && let Some((&oldest, _)) = self.connections.peek_lru()
         {
-            self.traces.losses.count(Loss::Evicted);
-            output.advice.push(Advice::Forget(oldest));
-            self.remove(oldest);
+            self.evict(oldest, output);
         }
         self.sockets.entry(task.pid).or_default().insert(id);
         self.connections.push(id, followed);
@@ -231,7 +250,8 @@ impl Engine {
     fn data(&mut self, data: &Data, output: &mut Output) {
         if data.length == 0 {
             if data.direction == Direction::Read {
-                self.end(data.socket, data.task, data.time, End::PeerClosed, output);
+                let &Data { socket, task, time, .. } = data;
+                self.end(Ending { socket, task, time, end: End::PeerClosed, positions: None }, output);
             }
             return;
         }
@@ -254,20 +274,47 @@ impl Engine {
             output.advice.push(Advice::Sql(data.socket));
         }
         self.held = (self.held + followed.connection.held()).saturating_sub(before);
-        if self.held > HELD_LIMIT && followed.connection.held() > 0 {
-            self.traces.losses.count(Loss::Evicted);
-            self.held = self.held.saturating_sub(followed.connection.held());
-            followed.connection.give_up();
-        }
         if followed.connection.is_over() {
             output.advice.push(Advice::Ignore(data.socket));
             self.remove(data.socket);
         }
+        if self.held > HELD_LIMIT {
+            self.make_room(output);
+        }
     }
 
-    fn end(&mut self, socket: SocketId, task: Task, time: Time, end: End, output: &mut Output) {
+    /// Gives up what was not used for longest and holds anything.
+    fn make_room(&mut self, output: &mut Output) {
+        let mut wanted = (self.held + HELD_ROOM).saturating_sub(HELD_LIMIT);
+        let mut evicted = Vec::new();
+        for (&socket, Followed { connection, .. }) in self.connections.iter().rev() {
+            if wanted == 0 {
+                break;
+            }
+            if connection.held() > 0 {
+                wanted = wanted.saturating_sub(connection.held());
+                evicted.push(socket);
+            }
+        }
+        for socket in evicted {
+            self.evict(socket, output);
+        }
+    }
+
+    /// There is no room for it any more. Should it be used again, it is announced again, and read as an older connection.
+    fn evict(&mut self, socket: SocketId, output: &mut Output) {
+        self.traces.losses.count(Loss::Evicted);
+        output.advice.push(Advice::Forget(socket));
+        self.remove(socket);
+    }
+
+    fn end(&mut self, ending: Ending, output: &mut Output) {
+        let Ending { socket, task, time, end, positions } = ending;
         let Some(followed) = self.connections.get_mut(&socket) else { return };
         let before = followed.connection.held();
+        if let Some(positions) = positions {
+            followed.connection.reached(positions, time, &mut self.signals);
+        }
         followed.connection.end(end, time, &mut self.signals);
         self.traces.apply(followed, task, &mut self.signals, output);
         self.held = (self.held + followed.connection.held()).saturating_sub(before);
@@ -290,7 +337,7 @@ impl Engine {
             self.ended.pop_front();
             let task = Task { pid, tid: pid, turn: 0 };
             for socket in self.sockets.remove(&pid).unwrap_or_default() {
-                self.end(socket, task, time, End::Closed, output);
+                self.end(Ending { socket, task, time, end: End::Closed, positions: None }, output);
             }
             self.traces.processes.remove(&pid);
         }
@@ -299,7 +346,8 @@ impl Engine {
     /// A socket's number is used again.
     fn forget(&mut self, socket: SocketId, time: Time, output: &mut Output) {
         if let Some(pid) = self.connections.peek(&socket).map(|followed| followed.pid) {
-            self.end(socket, Task { pid, tid: pid, turn: 0 }, time, End::Closed, output);
+            let task = Task { pid, tid: pid, turn: 0 };
+            self.end(Ending { socket, task, time, end: End::Closed, positions: None }, output);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use syspan::{
-    engine::{Engine, Output},
+    engine::{Engine, HELD_LIMIT, Output},
     event::Event,
     protocols::Options,
     traces::span::{Evidence, Span, SpanId},
@@ -16,8 +16,12 @@ pub(crate) fn run(events: impl IntoIterator<Item = Event>) -> Vec<Span> {
     for event in events {
         engine.step(event, &mut output);
     }
+    assert!(engine.held() <= HELD_LIMIT, "{} bytes held", engine.held());
     engine.finish(&mut output);
     check(&output.spans);
+    let accounts = engine.accounts();
+    assert_eq!(accounts.requests.spans, output.spans.len() as u64);
+    assert_eq!(accounts.unaccounted_requests(), 0);
     output.spans
 }
 

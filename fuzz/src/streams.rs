@@ -162,4 +162,8 @@ impl Protocol for Model {
     fn end(&mut self, _from: Role, _end: End, time: Time, _signals: &mut Signals) {
         self.now(time);
     }
+
+    fn held(&self) -> usize {
+        0
+    }
 }

@@ -101,10 +101,14 @@ impl Connection {
         matches!(self.stage, Stage::Over)
     }
 
-    /// Bytes held in memory.
+    /// Bytes held in memory: unfinished messages, and what the parser keeps.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.flows.iter().map(Flow::held).sum()
+        let parser = match &self.stage {
+            Stage::Parsing { protocol, .. } => protocol.held(),
+            Stage::Sniffing { .. } | Stage::Over => 0,
+        };
+        self.flows.iter().map(Flow::held).sum::<usize>() + parser
     }
 
     /// Gives the connection up and frees what it holds.

@@ -138,7 +138,8 @@ impl Http1 {
         let lines = |name| head.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
         let context = IncomingContext { traceparent: lines("traceparent"), tracestate: lines("tracestate") };
         signals.push(Signal::Opened { exchange, start: begin.first, position: begin.position, context });
-        self.open.push_back(Open::new(exchange, begin, line, head, &self.connection, &self.options));
+        let open = Open::new(exchange, begin, line, head, &self.connection, &self.options);
+        self.open.push_back(open.kept_by(&self.tally));
         self.requests.body_of = Some(exchange);
         true
     }

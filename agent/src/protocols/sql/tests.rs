@@ -185,13 +185,14 @@ fn text_as_the_user_wants_it() {
         Statement::new(b"SELECT 'x' FROM t", Dialect::PostgreSql, &options)
     };
     assert_eq!(with(SqlText::Raw, 100).text.as_deref(), Some("SELECT 'x' FROM t"));
-    assert_eq!(with(SqlText::Off, 100), Statement { text: None, summary: Some("SELECT t".to_owned()) });
+    assert_eq!(with(SqlText::Off, 100), Statement { summary: Some("SELECT t".to_owned()), ..Statement::default() });
     assert_eq!(with(SqlText::Sanitized, 9).text.as_deref(), Some("SELECT ?"));
 }
 
 #[test]
 fn an_execution_is_described() {
-    let statement = Statement { text: Some("SELECT ?".to_owned()), summary: Some("SELECT".to_owned()) };
+    let statement =
+        Statement { text: Some("SELECT ?".to_owned()), summary: Some("SELECT".to_owned()), ..Statement::default() };
     let execution = Execution {
         system: "postgresql",
         default_port: 5432,

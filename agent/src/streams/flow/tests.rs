@@ -34,6 +34,10 @@ impl Protocol for Lines {
     }
 
     fn end(&mut self, _: Role, _: End, _: Time, _: &mut Signals) {}
+
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 #[derive(Default)]
