@@ -147,6 +147,9 @@ impl Http1 {
     /// Opens the exchange of a request whose head's end will not be seen, with what is known of it.
     pub(super) fn open_partial(&mut self, signals: &mut Signals) {
         let Partial { bytes, begin } = std::mem::take(&mut self.requests.partial);
+        if self.responses.last > begin.first {
+            return; // it has been answered, which was counted: the next response is another request's
+        }
         if let Some(line) = Lines(&bytes).next().and_then(RequestLine::parse) {
             self.open(&line, &Head::parse(&bytes), begin, signals);
         }
