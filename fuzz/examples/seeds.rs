@@ -127,9 +127,12 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Box<dyn Error>>
     Ok(found)
 }
 
+/// Who sent what, in order.
+type Calls = Vec<(Role, Vec<u8>)>;
+
 /// What was sent on each TCP connection of a capture in the order of its packets: good enough for a first input.
-fn connections(pcap: &[u8]) -> Vec<Vec<(Role, Vec<u8>)>> {
-    let mut connections: BTreeMap<[Vec<u8>; 2], Vec<(Role, Vec<u8>)>> = BTreeMap::new();
+fn connections(pcap: &[u8]) -> Vec<Calls> {
+    let mut connections: BTreeMap<[Vec<u8>; 2], Calls> = BTreeMap::new();
     let mut rest = pcap.get(24..).unwrap_or_default(); // the file's header
     while let Some((header, after)) = rest.split_first_chunk::<16>() {
         let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
