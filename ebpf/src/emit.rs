@@ -4,11 +4,12 @@ use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated},
 };
-use syspan_abi::{Counter, EndEvent, Header, Kind, ProcessEvent};
+use syspan_abi::{Counter, EndEvent, Header, Kind, ProcessEvent, SocketState};
 
 use crate::{
     config::config,
     maps::{RING, SCRATCHES, count},
+    socket,
     thread::Caller,
 };
 
@@ -20,21 +21,27 @@ pub fn scratch<T>() -> Option<*mut T> {
     SCRATCHES.get_ptr_mut(cpu).map(|scratch| scratch.cast())
 }
 
-/// Sends one record; false (and counted) when the ring is full. The agent comes by itself every few milliseconds and is
-/// woken only when much is waiting: wake-ups would cost more than the events.
+/// Sends one record; false when the ring is full, which is counted as `lost`. The agent comes by itself every few
+/// milliseconds and is woken only when much is waiting: wake-ups would cost more than the events.
 #[inline(always)]
-pub fn send(record: *const u8, length: u32) -> bool {
+pub fn send(record: *const u8, length: u64, lost: Counter) -> bool {
     let ring = (&raw const RING).cast_mut().cast();
     // SAFETY: the record is `length` initialised bytes of a map value or the stack; checked by the verifier.
     unsafe {
         let waiting = generated::bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA as u64);
         let wake = if waiting >= config!(wake_at) as u64 { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-        if generated::bpf_ringbuf_output(ring, record.cast_mut().cast(), length as u64, wake as u64) != 0 {
-            count(Counter::RingFull);
+        if generated::bpf_ringbuf_output(ring, record.cast_mut().cast(), length, wake as u64) != 0 {
+            count(lost);
             return false;
         }
     }
     true
+}
+
+/// Sends an event that is no [`syspan_abi::DataEvent`].
+#[inline(always)]
+pub fn notice<T>(event: *const T) -> bool {
+    send(event.cast(), size_of::<T>() as u64, Counter::NoticeLost)
 }
 
 /// Fills in a header.
@@ -46,15 +53,15 @@ pub fn header(header: &mut Header, kind: Kind, caller: Caller, turn: u32, time: 
 
 /// Tells that a direction ended.
 #[inline(always)]
-pub fn end(caller: Caller, turn: u32, socket: u64, end: u32) {
-    let Caller { pid, tid } = caller;
-    let event = EndEvent {
-        // SAFETY: plain helper.
-        header: Header { kind: Kind::End as u32, pid, tid, turn, time: unsafe { bpf_ktime_get_ns() }, socket },
+pub fn end(caller: Caller, turn: u32, socket: u64, state: *mut SocketState, end: u32) {
+    let mut event = EndEvent {
+        header: Header { kind: 0, pid: 0, tid: 0, turn: 0, time: 0, socket: 0 },
         end,
-        reserved: 0,
+        positions: socket::positions(state),
     };
-    send((&raw const event).cast(), size_of::<EndEvent>() as u32);
+    // SAFETY: plain helper.
+    header(&mut event.header, Kind::End, caller, turn, unsafe { bpf_ktime_get_ns() }, socket);
+    notice(&raw const event);
 }
 
 /// Tells something of a process.
@@ -66,5 +73,5 @@ pub fn process(kind: Kind, pid: u32, other: u32) {
         other,
         reserved: 0,
     };
-    send((&raw const event).cast(), size_of::<ProcessEvent>() as u32);
+    notice(&raw const event);
 }

@@ -54,8 +54,14 @@ pub static SCRATCHES: Array<Scratch> = Array::with_max_entries(1, 0);
 /// Counts one loss.
 #[inline(always)]
 pub fn count(counter: Counter) {
+    add(counter, 1);
+}
+
+/// Counts several.
+#[inline(always)]
+pub fn add(counter: Counter, losses: u64) {
     if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
         // SAFETY: a map value of this CPU.
-        unsafe { *value += 1 };
+        unsafe { *value += losses };
     }
 }

@@ -1,5 +1,7 @@
 //! The bytes of a call: which of them are captured, and how they are gathered from user memory.
 
+use core::hint::black_box;
+
 use aya_ebpf::helpers::{bpf_ktime_get_ns, generated};
 use syspan_abi::{
     ALWAYS, BUDGET_MESSAGES, Counter, DataEvent, Kind, MAX_HEAD, MAX_TAIL, SocketState, direction, verdict,
@@ -8,7 +10,7 @@ use syspan_abi::{
 use crate::{
     config::config,
     emit,
-    maps::{Scratch, count},
+    maps::{SCRATCH, Scratch, add, count},
     socket,
     thread::{Call, Caller, op},
 };
@@ -94,7 +96,8 @@ pub fn moved<const WAY: u32>(state: *mut SocketState, call: &Call, moved: &Moved
         total = total.wrapping_add(user::<u32>(call.address + index as u64 * MMSGHDR + MMSGHDR_LENGTH));
     }
     if messages > MAX_MESSAGES {
-        count(Counter::Budget);
+        add(Counter::Budget, (messages - MAX_MESSAGES) as u64);
+        total = total.wrapping_add(1); // where positions are counted, a jump says that something is missing
     }
     let mut position = socket::position(state, call, writing, total);
     for index in 0..MAX_MESSAGES {
@@ -152,7 +155,10 @@ fn one<const WAY: u32>(
     position: u32,
     length: u32,
 ) {
-    let Some(scratch) = emit::scratch::<Scratch>() else { return };
+    let Some(scratch) = emit::scratch::<Scratch>() else {
+        count(Counter::RingFull);
+        return;
+    };
     let event = scratch.cast::<DataEvent>();
     let budget = allow::<WAY>(state);
     let mut head = if length < budget { length } else { budget };
@@ -197,8 +203,10 @@ fn one<const WAY: u32>(
         (*event).direction = WAY;
         (*event).head = head;
         (*event).tail = tail;
-        let size = size_of::<DataEvent>() as u32 + (head & (2 * MAX_HEAD as u32 - 1)) + (tail & 127);
-        emit::send(scratch as *const u8, size);
+        let size = black_box(size_of::<DataEvent>() as u64 + head as u64 + tail as u64);
+        if size <= SCRATCH as u64 {
+            emit::send(scratch as *const u8, size, Counter::RingFull);
+        }
     }
 }
 
@@ -222,7 +230,9 @@ fn allow<const WAY: u32>(state: *mut SocketState) -> u32 {
 /// Copies `length` (at most [`MAX_HEAD`]) user bytes to `bytes + offset` (at most [`MAX_OFFSET`]).
 #[inline(always)]
 unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
-    // Compared as 64-bit values and never narrowed before: the verifier must see the bound on the register it checks.
+    // The verifier must see the bounds checked on the very registers that are passed on: hidden from the compiler, which knows
+    // the ranges and would check copies, or nothing. (Verifiers since 6.2 see through copies of 32 bits.)
+    let (offset, length) = (black_box(offset), black_box(length));
     if offset > MAX_OFFSET || length > MAX_HEAD as u64 {
         return false;
     }

@@ -7,7 +7,7 @@ use aya_ebpf::{
     bindings::BPF_ANY,
     helpers::{bpf_get_current_comm, bpf_probe_read_kernel, generated},
 };
-use syspan_abi::{Counter, MAX_PATH, SocketEvent, SocketState, origin, verdict};
+use syspan_abi::{Counter, MAX_PATH, Positions, SocketEvent, SocketState, origin, verdict};
 
 use crate::{
     config::config,
@@ -29,6 +29,8 @@ const IPPROTO_TCP: u16 = 6;
 
 /// `sk_state` of a socket that listens.
 const TCP_LISTEN: u8 = 10;
+/// `sk_state` of a connected socket.
+const TCP_ESTABLISHED: u8 = 1;
 /// `sk_state` of a socket that is not connected.
 const TCP_CLOSE: u8 = 7;
 
@@ -102,12 +104,6 @@ pub fn known(inode: u64) -> State {
     }
 }
 
-/// Whether such a socket is followed.
-#[inline(always)]
-pub fn is_followed(inode: u64) -> bool {
-    matches!(known(inode), State::Followed(_))
-}
-
 #[inline(always)]
 fn judged(state: *mut SocketState) -> State {
     // SAFETY: words of a map value.
@@ -157,7 +153,11 @@ pub fn first_sight(file: File, caller: Caller, turn: u32, time: u64, how: u32) -
             let header = &mut (*event).header;
             emit::header(header, syspan_abi::Kind::Socket, caller, turn, time, file.inode);
             (*event).origin = how;
-            state.announced = emit::send(event as *const u8, size_of::<SocketEvent>() as u32) as u32;
+            // Of a socket that has just been connected; of others it is not known what came before.
+            let new = how != origin::UNKNOWN && (!inet || connection == TCP_ESTABLISHED);
+            (*event).positions = if new { positions(&raw mut state) } else { Positions::default() };
+            (*event).reserved = 0;
+            state.announced = emit::notice(event) as u32;
         }
     }
     if SOCKETS.insert(file.inode, state, BPF_ANY as u64).is_err() {
@@ -251,6 +251,17 @@ pub fn sequence(state: *mut SocketState, writing: bool) -> Option<u32> {
         return None;
     }
     Some(kernel(tcp, if writing { config!(offsets.tcp_write_seq) } else { config!(offsets.tcp_copied_seq) }))
+}
+
+/// Where both streams stand.
+#[inline(always)]
+pub fn positions(state: *mut SocketState) -> Positions {
+    let next = match (sequence(state, false), sequence(state, true)) {
+        (Some(read), Some(write)) => [read, write],
+        // SAFETY: a map value or the caller's.
+        _ => unsafe { (*state).moved },
+    };
+    Positions { next, known: 1 }
 }
 
 /// The position of the first of `length` bytes that a call has moved.

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Shutdown, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -23,16 +23,21 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// A keep-alive connection to a port of 127.0.0.1.
+/// A keep-alive connection.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<TcpStream>,
 }
 
 impl Client {
-    /// Connects.
+    /// Connects to a port of 127.0.0.1.
     pub fn connect(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).with_context(|| format!("port {port}"))?;
+        Self::connect_to((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Connects.
+    pub fn connect_to(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).with_context(|| address.to_string())?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self { stream: BufReader::new(stream) })

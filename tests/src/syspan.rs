@@ -50,16 +50,25 @@ impl Syspan {
         Self::start(&[&["--output", "otlp-json"], arguments].concat(), pids, &[])
     }
 
+    /// The same, run by another command that is given it as arguments (`setpriv …`).
+    pub fn run_by(launcher: &[String], pids: &[u32], arguments: &[&str]) -> Result<Self> {
+        Self::launch(launcher, &[&["--output", "otlp-json"], arguments].concat(), pids, &[])
+    }
+
     /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
     /// ready.
     pub fn start(arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
+        Self::launch(&[], arguments, pids, environment)
+    }
+
+    fn launch(launcher: &[String], arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
         let folder = TempDir::with_prefix("syspan-")?;
         // Spans go to a file, which never makes the agent wait for a reader; messages are the server's log.
         let spans = folder.path().join("spans");
         File::create(&spans)?;
         let mut command = Command::new("sh");
         command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans);
-        command.arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
+        command.args(launcher).arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }

@@ -1,4 +1,4 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|demo|bench|fuzz`.
+//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench|fuzz`.
 
 mod bench;
 mod build;
@@ -8,6 +8,7 @@ mod lint;
 mod setup;
 mod steps;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Options),
     /// Formatting, clippy, dependency rules and spelling
     Lint,
+    /// The agent under other kernels, in virtual machines: writes docs/kernels.md when it was told `--kernel all`
+    Vm(vm::Options),
     /// A small shop, traced: ends with the trace that shows its forgotten N+1 query
     Demo(demo::Options),
     /// What tracing costs: writes docs/benchmarks.md
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Build => build::run(),
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
+        Command::Vm(options) => vm::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

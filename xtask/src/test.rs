@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     build, lint,
     setup::{self, Scope},
-    steps, workspace,
+    steps, vm, workspace,
 };
 
 /// End-to-end tests run this many at a time: most start several servers and load them.
@@ -31,10 +31,10 @@ pub(crate) struct Options {
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl AddAssign for Counts {
@@ -68,6 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         counts += if privileged { e2e(filter)? } else { skipped_e2e(filter)? };
     }
     if options.e2e.is_none() && !options.unit {
+        counts += if privileged { vm::test()? } else { vm::skipped() };
         for (name, passed) in lint::checks()? {
             println!("lint {name} ... {}", if passed { "ok" } else { "FAILED" });
             counts += Counts { passed: passed.into(), failed: (!passed).into(), skipped: 0 };

@@ -1,21 +1,43 @@
-//! `syspan doctor`: what this kernel allows, and whether the collector answers.
+//! `syspan doctor`: what this kernel allows, whether it takes the programs, and whether the collector answers.
 
 use std::process::ExitCode;
 
-use super::{DoctorOutput, Failure, run::runtime};
+use super::{CaptureArgs, DoctorOutput, Failure, run::runtime};
 use crate::{
     export::{self, OtlpConfig},
-    kernel::support::{self, Check, Host, Status},
+    kernel::{
+        capture::{Capture, Settings},
+        support::{self, Check, Host, Status},
+    },
 };
 
 pub(super) fn doctor(output: DoctorOutput) -> Result<ExitCode, Failure> {
     let mut report = support::doctor(&Host::at("/"));
+    if report.supported {
+        // What is missing would only be said once more, and less clearly.
+        let attempt = Capture::start(&nothing());
+        report.add_programs(attempt.as_ref().map(Capture::programs));
+    }
     report.checks.extend(collector()?);
     match output {
         DoctorOutput::Text => print!("{}", report.text()),
         DoctorOutput::Json => println!("{}", serde_json::to_string_pretty(&report)?),
     }
     Ok(if report.supported { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The settings of `run`, but no process is observed.
+fn nothing() -> Settings {
+    let args = CaptureArgs::default();
+    Settings {
+        all: false,
+        watch_exec: false,
+        watch_listen: false,
+        head_limit: args.head_limit,
+        sql_limit: args.sql_limit,
+        ring_size: args.ring_bytes(),
+        address_key: 0,
+    }
 }
 
 /// Asks the collector that the environment names, if it names one, with an export that holds no spans.

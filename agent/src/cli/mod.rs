@@ -129,15 +129,20 @@ impl From<Select> for Selectors {
     }
 }
 
+/// Default of `--head-limit`, bytes: what common servers accept (nginx and Apache take 8 KiB a line).
+const HEAD_LIMIT: u32 = 16 * 1024;
+/// Default of `--sql-limit`, bytes: few statements of programs are longer.
+const SQL_LIMIT: u32 = 8 * 1024;
+
 /// What is captured and kept.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Capture")]
 struct CaptureArgs {
     /// Longest HTTP head that is looked at, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    #[arg(long, value_name = "BYTES", default_value_t = HEAD_LIMIT, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     head_limit: u32,
     /// Longest SQL text that is looked at, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 8 * 1024, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    #[arg(long, value_name = "BYTES", default_value_t = SQL_LIMIT, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     sql_limit: u32,
     /// Memory for events between kernel and agent, MiB or with a unit (4, 4MiB, 512KiB), a power of two [default: 2 MiB for each CPU, 4 to 64]
     #[arg(long, value_name = "SIZE", value_parser = ring_size)]
@@ -228,6 +233,12 @@ fn ring_size(text: &str) -> Result<u32, String> {
     bytes
         .filter(|bytes| bytes.is_power_of_two() && (64 * KIB..=1024 * MIB).contains(bytes))
         .ok_or_else(|| "give a power of two from 64KiB to 1024MiB, like 8 (MiB) or 512KiB".to_owned())
+}
+
+impl Default for CaptureArgs {
+    fn default() -> Self {
+        Self { head_limit: HEAD_LIMIT, sql_limit: SQL_LIMIT, ring_size: None }
+    }
 }
 
 impl CaptureArgs {

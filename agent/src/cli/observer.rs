@@ -144,6 +144,11 @@ impl Observer {
         self.capture.ignore(socket);
     }
 
+    /// Forgets a socket, which is announced again when it is used again.
+    pub(super) fn forget(&mut self, socket: SocketId) {
+        self.capture.forget(socket);
+    }
+
     /// Follows a socket with the SQL budget.
     pub(super) fn follow_sql(&mut self, socket: SocketId) {
         self.capture.follow_sql(socket);

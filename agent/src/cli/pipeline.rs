@@ -60,7 +60,8 @@ pub(super) fn run(
         }
         for advice in output.advice.drain(..) {
             match advice {
-                Advice::Ignore(socket) | Advice::Forget(socket) => observer.ignore(socket),
+                Advice::Ignore(socket) => observer.ignore(socket),
+                Advice::Forget(socket) => observer.forget(socket),
                 Advice::Sql(socket) => observer.follow_sql(socket),
             }
         }

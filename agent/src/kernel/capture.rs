@@ -13,14 +13,16 @@ use aya::{
     util::{KernelVersion, nr_cpus},
 };
 use aya_log::EbpfLogger;
-use syspan_abi::{Config, Counter, SocketState, selection, verdict};
+use syspan_abi::{self as abi, Config, Counter, SocketState, selection, verdict};
 use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        offsets, record, syscalls,
+        offsets,
+        programs::{self, LoadedProgram},
+        record, syscalls,
     },
     streams::Loss,
 };
@@ -106,19 +108,21 @@ pub struct Capture {
     processes: HashMap<MapData, u32, u32>,
     sockets: HashMap<MapData, u64, SocketState>,
     counts: PerCpuArray<MapData, u64>,
-    told: [u64; 4],
+    told: [u64; COUNTERS.len()],
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
 }
 
 /// A loss counter and the cause it stands for.
-const COUNTERS: [(Counter, Loss); 4] = [
+const COUNTERS: [(Counter, Loss); abi::COUNTERS as usize] = [
     (Counter::RingFull, Loss::RingFull),
     (Counter::MapFull, Loss::MapFull),
     (Counter::UserFault, Loss::UserFault),
     (Counter::Budget, Loss::Budget),
+    (Counter::NoticeLost, Loss::NoticeLost),
+    (Counter::DescriptorGone, Loss::DescriptorGone),
 ];
 
 impl Capture {
@@ -179,7 +183,13 @@ impl Capture {
         };
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; 4], logger, _ebpf: ebpf })
+        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], logger, ebpf })
+    }
+
+    /// The programs as the kernel took them.
+    #[must_use]
+    pub fn programs(&self) -> Vec<LoadedProgram> {
+        programs::examine(self.ebpf.programs())
     }
 
     /// Observes a process from now on.
@@ -206,6 +216,11 @@ impl Capture {
     /// Stops following a socket. A socket that is gone is no error.
     pub fn ignore(&mut self, socket: SocketId) {
         self.give_verdict(socket, verdict::IGNORE);
+    }
+
+    /// Forgets a socket: it is announced again when it is used again.
+    pub fn forget(&mut self, socket: SocketId) {
+        let _ = self.sockets.remove(&socket); // it may have been closed, which removes it as well
     }
 
     /// Follows a socket with the SQL budget.

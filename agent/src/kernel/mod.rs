@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod capture;
 pub mod offsets;
+pub mod programs;
 pub mod record;
 pub mod support;
 mod sys;

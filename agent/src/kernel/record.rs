@@ -86,8 +86,10 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
             Record::Event(Event::Data(Data { socket, task, direction, time, position, length, head, tail }))
         }
         k if k == Kind::Socket as u32 => {
-            let socket = parse_socket(&mut reader, socket, time, task)?;
-            Record::Socket(socket, command(reader.array()?))
+            let mut socket = parse_socket(&mut reader, socket, time, task)?;
+            let command = command(reader.array()?);
+            socket.positions = positions(&mut reader)?;
+            Record::Socket(socket, command)
         }
         k if k == Kind::End as u32 => {
             let end = match reader.u32()? {
@@ -98,7 +100,7 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
                 end::TIMED_OUT => End::TimedOut,
                 _ => return None,
             };
-            Record::Event(Event::End { socket, task, time, end, positions: None })
+            Record::Event(Event::End { socket, task, time, end, positions: positions(&mut reader)? })
         }
         k if k == Kind::Exec as u32 => Record::Exec(task.pid),
         k if k == Kind::Fork as u32 => Record::Fork { parent: task.pid, child: reader.u32()? },
@@ -132,6 +134,12 @@ fn parse_socket(reader: &mut Reader<'_>, id: u64, time: Time, task: Task) -> Opt
         (Address::Inet(ip(family, &local), local_port), Address::Inet(ip(family, &peer), peer_port))
     };
     Some(Socket { id, time, task, local, peer, netns, origin, positions: None })
+}
+
+/// `abi::Positions`.
+fn positions(reader: &mut Reader<'_>) -> Option<Option<[u32; 2]>> {
+    let next = [reader.u32()?, reader.u32()?];
+    Some((reader.u32()? != 0).then_some(next))
 }
 
 /// A command name: up to the first NUL, made harmless for showing.

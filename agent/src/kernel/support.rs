@@ -1,8 +1,9 @@
 //! What this kernel allows, what is missing, and the remedy: for `syspan doctor`, and for the one sentence `syspan run`
 //! prints when it cannot start.
 //!
-//! Every check is a pure function of a few files under `/proc` and `/sys`, so that a test can show any host to it.
-//! Nothing is mounted, loaded or changed.
+//! Every check but the last is a pure function of a few files under `/proc` and `/sys`, so that a test can show any host
+//! to it. Nothing is mounted or changed. Whether the verifier takes the programs is only known when they were loaded:
+//! [`Report::add_programs`] is told by `doctor`, which tries.
 
 use std::{
     fmt::Write as _,
@@ -10,20 +11,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::ProgramError;
 use serde::Serialize;
 
-use super::btf;
+use super::{btf, capture::CaptureError, programs::LoadedProgram};
 
-/// The oldest kernel with the BPF ring buffer map, which carries the events.
-const MINIMUM_KERNEL: (u32, u32) = (5, 8);
+/// The oldest kernel that the programs are tested with (docs/kernels.md). They need 5.8 for the ring buffer alone.
+const MINIMUM_KERNEL: (u32, u32) = (5, 10);
 /// From here on BPF memory is accounted to the cgroup, and `RLIMIT_MEMLOCK` does not matter.
 const NO_MEMLOCK: (u32, u32) = (5, 11);
 /// The files read here are a few hundred bytes; mountinfo of a host with many containers is the longest.
 const MAX_FILE: u64 = 1 << 20;
-/// Where tracefs may be mounted, the place of choice first (the second one is on kernels and hosts that mount debugfs).
-const TRACEFS: [&str; 2] = ["sys/kernel/tracing", "sys/kernel/debug/tracing"];
-/// A tracepoint that is there if and only if system calls can be traced (CONFIG_FTRACE_SYSCALLS).
-const PROBE_TRACEPOINT: &str = "events/syscalls/sys_enter_read/id";
 /// `/proc/PID/ns/pid` of the first pid namespace has this fixed inode number (`PROC_PID_INIT_INO`).
 const HOST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
@@ -91,6 +89,8 @@ pub struct Report {
     pub supported: bool,
     /// The checks, in the order they matter.
     pub checks: Vec<Check>,
+    /// The programs as the kernel took them; empty where they were not loaded.
+    pub programs: Vec<LoadedProgram>,
 }
 
 impl Report {
@@ -116,6 +116,26 @@ impl Report {
             "\nsyspan cannot run here until what is MISSING is remedied.\n"
         });
         text
+    }
+
+    /// Adds what became of an attempt to load and attach the programs.
+    pub fn add_programs(&mut self, attempt: Result<Vec<LoadedProgram>, &CaptureError>) {
+        const NAME: &str = "programs";
+        self.checks.push(match attempt {
+            Ok(programs) => {
+                let loaded = programs.iter().filter(|program| program.loaded);
+                let found = match loaded.clone().map(|program| program.verified_instructions).sum::<Option<u32>>() {
+                    Some(walked) => format!("{} loaded and verified ({walked} instructions)", loaded.count()),
+                    None => format!("{} loaded and verified", loaded.count()),
+                };
+                self.programs = programs;
+                Check::ok(NAME, found)
+            }
+            Err(error) => {
+                self.supported = false;
+                refused(NAME, error)
+            }
+        });
     }
 
     /// Fails with the first thing that is missing.
@@ -147,12 +167,6 @@ impl Host {
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
-    }
-
-    /// Where tracefs shows the system calls' tracepoints, if it is mounted.
-    #[must_use]
-    pub fn tracefs(&self) -> Option<PathBuf> {
-        TRACEFS.iter().map(|path| self.root.join(path)).find(|path| path.join(PROBE_TRACEPOINT).exists())
     }
 
     fn read(&self, path: impl AsRef<Path>) -> Option<String> {
@@ -201,12 +215,41 @@ impl Capability {
 /// Looks at everything syspan depends on.
 #[must_use]
 pub fn doctor(host: &Host) -> Report {
-    let mut checks = vec![kernel(host), type_information(host), tracefs(host), lockdown(host)];
+    let mut checks = vec![kernel(host), type_information(host), lockdown(host)];
     checks.extend(capabilities(host));
-    checks.extend([perf_event_paranoid(host), unprivileged_bpf(host)]);
+    checks.push(unprivileged_bpf(host));
     checks.extend(memlock(host));
     checks.extend([pid_namespace(host), cgroups(host)]);
-    Report { supported: checks.iter().all(|check| check.status != Status::Missing), checks }
+    Report { supported: checks.iter().all(|check| check.status != Status::Missing), checks, programs: Vec::new() }
+}
+
+/// What the kernel refused, without the verifier's log: that has thousands of lines, one of which says why.
+fn refused(name: &'static str, error: &CaptureError) -> Check {
+    let CaptureError::Program { name: program, source: ProgramError::LoadError { io_error, verifier_log } } = error
+    else {
+        return Check::missing(
+            name,
+            error.to_string(),
+            "follow the warnings above; if there are none, report it together with `uname -r`",
+        );
+    };
+    Check::missing(
+        name,
+        format!("the kernel refused the eBPF program {program}: {}", reason(&verifier_log.to_string(), io_error)),
+        "report it together with `uname -r` and what `syspan run` says, which has the verifier's whole log",
+    )
+}
+
+/// Why a program was not loaded: the verifier's verdict, and the error of the system call.
+fn reason(log: &str, error: &std::io::Error) -> String {
+    verdict(log).map_or_else(|| error.to_string(), |verdict| format!("{verdict} ({error})"))
+}
+
+/// The line of a verifier's log that says why: the last one before the statistics.
+fn verdict(log: &str) -> Option<&str> {
+    let is_statistics =
+        |line: &&str| ["verification time", "stack depth", "processed "].iter().any(|word| line.starts_with(word));
+    log.lines().map(str::trim).rev().find(|line| !line.is_empty() && !is_statistics(line))
 }
 
 fn kernel(host: &Host) -> Check {
@@ -214,11 +257,7 @@ fn kernel(host: &Host) -> Check {
     let release = host.read("proc/sys/kernel/osrelease").unwrap_or_default();
     match host.kernel() {
         Some(version) if version >= MINIMUM_KERNEL => Check::ok(NAME, format!("Linux {release}")),
-        Some(_) => Check::missing(
-            NAME,
-            format!("Linux {release} has no BPF ring buffer"),
-            "use a kernel of version 5.8 or newer",
-        ),
+        Some(_) => Check::missing(NAME, format!("Linux {release} is too old"), "use a kernel of version 5.10 or newer"),
         None => Check::missing(NAME, "the kernel's release cannot be read", "mount proc on /proc"),
     }
 }
@@ -234,27 +273,6 @@ fn type_information(host: &Host) -> Check {
             "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, and in a container mount the host's /sys",
         )
     }
-}
-
-fn tracefs(host: &Host) -> Check {
-    const NAME: &str = "tracefs";
-    if let Some(path) = host.tracefs() {
-        return Check::ok(NAME, format!("system call tracepoints are in {}", path.display()));
-    }
-    let mounts = host.read("proc/self/mountinfo").unwrap_or_default();
-    if mounts.lines().filter_map(file_system).any(|kind| kind == "tracefs") {
-        return Check::missing(
-            NAME,
-            "tracefs shows no system call tracepoints",
-            "run as root or with CAP_DAC_READ_SEARCH, on a kernel built with CONFIG_FTRACE_SYSCALLS=y",
-        );
-    }
-    Check::missing(
-        NAME,
-        "tracefs, which lists the system call tracepoints, is not mounted",
-        "run `mount -t tracefs tracefs /sys/kernel/tracing` as root, and in a container mount the host's \
-         /sys/kernel/tracing",
-    )
 }
 
 /// The type of file system of a line of mountinfo: the first field behind the lone dash.
@@ -308,29 +326,11 @@ fn capabilities(host: &Host) -> Vec<Check> {
         check(
             "CAP_DAC_READ_SEARCH",
             Capability::DacReadSearch.is_in(set),
-            "read files that belong to others (tracefs, executables)",
+            "read files that belong to others (executables, environments)",
             Check::warning,
             "run as root or grant CAP_DAC_READ_SEARCH",
         ),
     ]
-}
-
-fn perf_event_paranoid(host: &Host) -> Check {
-    const NAME: &str = "perf_event_paranoid";
-    let admin = host.capabilities().is_some_and(|set| Capability::SysAdmin.is_in(set));
-    match host.number("proc/sys/kernel/perf_event_paranoid") {
-        Some(level) if level >= 3 && !admin => Check::warning(
-            NAME,
-            format!("{level}: some distributions' kernels then refuse tracepoints without CAP_SYS_ADMIN"),
-            "if attaching fails, run `sysctl kernel.perf_event_paranoid=2` or grant CAP_SYS_ADMIN",
-        ),
-        Some(level) => Check::ok(NAME, level.to_string()),
-        None => Check::missing(
-            NAME,
-            "the kernel has no perf events, which tracepoint programs are attached by",
-            "use a kernel built with CONFIG_PERF_EVENTS=y",
-        ),
-    }
 }
 
 fn unprivileged_bpf(host: &Host) -> Check {

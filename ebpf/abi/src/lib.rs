@@ -91,6 +91,20 @@ pub struct SocketEvent {
     pub path_of_peer: u32,
     /// The process's command name, for those that end before anybody can ask who they were.
     pub comm: [u8; 16],
+    /// Of the first bytes that it will read and write.
+    pub positions: Positions,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Where both streams of a socket stand, counted as [`DataEvent::position`] is.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Positions {
+    /// Of the next byte, by [`direction`].
+    pub next: [u32; 2],
+    /// 0: not known.
+    pub known: u32,
 }
 
 /// [`SocketEvent::origin`].
@@ -137,8 +151,8 @@ pub struct EndEvent {
     pub header: Header,
     /// An [`end`] constant.
     pub end: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Where the streams ended. A FIN counts as a byte.
+    pub positions: Positions,
 }
 
 /// [`EndEvent::end`].
@@ -349,23 +363,27 @@ pub struct Config {
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
-    /// The ring buffer had no room for an event.
+    /// The ring buffer had no room for a [`DataEvent`].
     RingFull = 0,
     /// A table had no room.
     MapFull = 1,
     /// User memory could not be read.
     UserFault = 2,
-    /// A call had more buffers or messages than are looked at.
+    /// More buffers in a call, or messages, than are looked at.
     Budget = 3,
+    /// The ring buffer had no room for another event.
+    NoticeLost = 4,
+    /// A descriptor was closed while the first call on its socket was under way.
+    DescriptorGone = 5,
 }
 
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 4;
+pub const COUNTERS: u32 = 6;
 
 const _: () = assert!(size_of::<Header>() == 32);
 const _: () = assert!(size_of::<DataEvent>() == 32 + 24);
-const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 4 + 16);
-const _: () = assert!(size_of::<EndEvent>() == 40);
+const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 4 + 16 + 16);
+const _: () = assert!(size_of::<EndEvent>() == 48);
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
 const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 7 * 4 + 8);

@@ -1,7 +1,7 @@
 //! connect, accept, listen, shutdown, and what closes a descriptor: close, close_range, dup2.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
-use syspan_abi::{Kind, end, origin};
+use syspan_abi::{Kind, SocketState, end, origin};
 
 use super::Arguments;
 use crate::{
@@ -74,9 +74,9 @@ pub fn exit_listen(caller: Caller, result: i64) {
 #[inline(always)]
 pub fn enter_shutdown(caller: Caller, arguments: &Arguments) {
     if arguments.get::<1>() != SHUT_READ
-        && let Some(file) = announced(arguments.get::<0>())
+        && let Some((file, state)) = announced(arguments.get::<0>())
     {
-        emit::end(caller, thread::turn(caller.tid), file.inode, end::SHUT_WRITE);
+        emit::end(caller, thread::turn(caller.tid), file.inode, state, end::SHUT_WRITE);
     }
 }
 
@@ -121,12 +121,12 @@ pub extern "C" fn closing(fd: u64) -> u64 {
     if fd >= crate::task::descriptors() as u64 {
         return BEYOND;
     }
-    if let Some(file) = announced(fd)
+    if let Some((file, state)) = announced(fd)
         && socket::is_last(file)
     {
         let both = bpf_get_current_pid_tgid();
         let caller = Caller { pid: (both >> 32) as u32, tid: both as u32 };
-        emit::end(caller, thread::turn(caller.tid), file.inode, end::CLOSED);
+        emit::end(caller, thread::turn(caller.tid), file.inode, state, end::CLOSED);
         let _ = SOCKETS.remove(file.inode);
     }
     0
@@ -134,9 +134,10 @@ pub extern "C" fn closing(fd: u64) -> u64 {
 
 /// A socket that has been announced, by its descriptor.
 #[inline(always)]
-fn announced(fd: u64) -> Option<socket::File> {
+fn announced(fd: u64) -> Option<(socket::File, *mut SocketState)> {
     let file = socket::of_descriptor(fd)?;
+    let state = SOCKETS.get_ptr_mut(file.inode)?;
     // SAFETY: words of a map value.
-    let state = unsafe { SOCKETS.get(file.inode) }?;
-    if state.announced != 0 && state.inode == file.inode_address { Some(file) } else { None }
+    let (announced, inode) = unsafe { ((*state).announced, (*state).inode) };
+    if announced != 0 && inode == file.inode_address { Some((file, state)) } else { None }
 }

@@ -1,11 +1,13 @@
 //! read readv recvfrom recvmsg recvmmsg, write writev sendto sendmsg sendmmsg, sendfile and splice.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use syspan_abi::{direction, end, origin};
+use syspan_abi::{Counter, direction, end, origin};
 
 use super::Arguments;
 use crate::{
-    emit, payload, socket,
+    emit,
+    maps::count,
+    payload, socket,
     thread::{self, Call, Caller, op},
 };
 
@@ -84,8 +86,8 @@ pub fn exit(caller: Caller, turn: u32, call: &Call, result: i64) {
             ETIMEDOUT => end::TIMED_OUT,
             _ => return, // EAGAIN, EINTR and the rest move nothing and end nothing
         };
-        if socket::is_followed(call.socket) {
-            emit::end(caller, turn, call.socket, how);
+        if let socket::State::Followed(state) = socket::known(call.socket) {
+            emit::end(caller, turn, call.socket, state, how);
         }
         return;
     }
@@ -93,10 +95,10 @@ pub fn exit(caller: Caller, turn: u32, call: &Call, result: i64) {
         socket::State::Followed(state) => state,
         socket::State::Ignored => return,
         socket::State::Unknown => {
-            let Some(file) = socket::of_descriptor(call.fd as u64) else { return };
-            if file.inode != call.socket {
-                return; // the descriptor was replaced while the call was under way
-            }
+            let Some(file) = socket::of_descriptor(call.fd as u64).filter(|file| file.inode == call.socket) else {
+                count(Counter::DescriptorGone);
+                return;
+            };
             let seen = if reading {
                 // SAFETY: plain helper.
                 unsafe { bpf_ktime_get_ns() }
@@ -104,6 +106,11 @@ pub fn exit(caller: Caller, turn: u32, call: &Call, result: i64) {
                 call.time
             };
             let Some(state) = socket::first_sight(file, caller, turn, seen, origin::UNKNOWN) else { return };
+            // SAFETY: a word of a map value.
+            if unsafe { (*state).announced } == 0 {
+                count(Counter::RingFull); // the agent would not know what socket these bytes are of
+                return;
+            }
             state
         }
     };

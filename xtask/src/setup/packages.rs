@@ -70,6 +70,10 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("curl", "curl"),
     unless_program("openssl", "openssl"),
     unless_program("wrk", "wrk"),
+    // `cargo xtask vm`: other kernels, the file system that they are given, and its loopback interface.
+    unless_program("qemu-system-x86", "qemu-system-x86_64"),
+    unless_program("cpio", "cpio"),
+    unless_program("iproute2", "ip"),
 ];
 
 /// rustc with a prebuilt `core` for BPF, and the LLVM of the same version for bpf-linker.

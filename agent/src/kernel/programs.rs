@@ -1,0 +1,81 @@
+//! The eBPF programs as the kernel took them, which `syspan doctor` shows.
+
+use std::{collections::HashSet, fs, io, path::Path};
+
+use aya::programs::Program;
+use serde::Serialize;
+
+/// Where the kernel describes this process's descriptors (proc(5)).
+const DESCRIPTORS: &str = "/proc/self/fdinfo";
+
+/// One program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoadedProgram {
+    /// Its name.
+    pub name: String,
+    /// Whether the verifier took it. One that is optional may be missing.
+    pub loaded: bool,
+    /// Whether it is attached to a hook. One that is not is called by others.
+    pub attached: bool,
+    /// How many instructions the verifier walked through, branches counted each time; none before Linux 5.16, which does
+    /// not tell.
+    pub verified_instructions: Option<u32>,
+}
+
+/// What became of these programs of this process, by name.
+#[must_use]
+pub fn examine<'a>(programs: impl Iterator<Item = (&'a str, &'a Program)>) -> Vec<LoadedProgram> {
+    let attached = attached(Path::new(DESCRIPTORS)).unwrap_or_default();
+    let mut programs: Vec<_> = programs
+        .map(|(name, program)| {
+            let info = program.info().ok();
+            LoadedProgram {
+                name: name.to_owned(),
+                loaded: info.is_some(),
+                attached: info.as_ref().is_some_and(|info| attached.contains(&info.id())),
+                verified_instructions: info.and_then(|info| info.verified_instruction_count()),
+            }
+        })
+        .collect();
+    programs.sort_by(|a, b| a.name.cmp(&b.name));
+    programs
+}
+
+/// The ids of the programs that this process holds links of.
+fn attached(descriptors: &Path) -> io::Result<HashSet<u32>> {
+    let mut ids = HashSet::new();
+    for entry in fs::read_dir(descriptors)? {
+        // The descriptor of this listing is gone by now.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        ids.extend(linked(&text));
+    }
+    Ok(ids)
+}
+
+/// The program of a link, as its descriptor is described (`bpf_link_show_fdinfo` in the kernel's kernel/bpf/syscall.c);
+/// none for other descriptors.
+fn linked(description: &str) -> Option<u32> {
+    let value =
+        |key: &str| description.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':').map(str::trim));
+    value("link_type")?;
+    value("prog_id")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::linked;
+
+    #[test]
+    fn a_link_tells_its_program() {
+        let link = "pos:\t0\nflags:\t02000000\nmnt_id:\t15\nlink_type:\traw_tracepoint\nlink_id:\t4\nprog_tag:\t\
+                    0f2f0b4b\nprog_id:\t17\ntp_name:\tsys_enter\n";
+        assert_eq!(linked(link), Some(17));
+    }
+
+    #[test]
+    fn a_program_is_no_link() {
+        assert_eq!(linked("pos:\t0\nprog_type:\t17\nprog_jited:\t1\nprog_tag:\t0f2f0b4b\nprog_id:\t17\n"), None);
+        assert_eq!(linked("pos:\t0\nflags:\t0100002\n"), None);
+        assert_eq!(linked(""), None);
+    }
+}

@@ -1,0 +1,246 @@
+//! Examines the kernel by `syspan doctor`, then traces the service end to end, a scenario after the other.
+
+mod expected;
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use expected::Expected;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use syspan_tests::{
+    causes::marker,
+    http::{Client, Load},
+    ports,
+    postgres::Postgres,
+    server::Server,
+    syspan::{self, Syspan},
+    wait,
+};
+use tempfile::TempDir;
+
+use crate::report::Report;
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A name for the table, and what it is.
+type Scenario = (&'static str, fn(&Machine) -> Result<()>);
+
+const SCENARIOS: &[Scenario] = &[
+    ("HTTP keep-alive, IPv4 and IPv6", keep_alive),
+    ("HTTP pipelining", pipelining),
+    ("PostgreSQL, TCP and Unix socket", statements),
+    ("connections older than the agent", older_connections),
+    ("agent killed under load", killed),
+    ("four capabilities instead of root", restricted),
+];
+
+/// Runs everything; what fails is in the report, and only a report that cannot be made is an error.
+pub(crate) fn run() -> Result<()> {
+    let mut report = Report::open()?;
+    let started = Instant::now();
+    report.doctor(doctor()?, started.elapsed().as_secs_f64())?;
+    let machine = Machine::start();
+    for (name, scenario) in SCENARIOS {
+        let started = Instant::now();
+        let outcome = match &machine {
+            Ok(machine) => scenario(machine),
+            Err(error) => Err(anyhow::anyhow!("the servers did not start: {error:?}")),
+        };
+        report.scenario(name, started.elapsed().as_secs_f64(), &outcome)?;
+    }
+    report.end()
+}
+
+fn doctor() -> Result<serde_json::Value> {
+    let output = syspan::output(&["doctor", "--output", "json"])?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("syspan doctor said:\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The servers that all scenarios use.
+struct Machine {
+    _postgres: Postgres,
+    _orders: Server,
+    _folder: TempDir,
+    port: u16,
+}
+
+impl Machine {
+    fn start() -> Result<Self> {
+        let postgres = Postgres::start()?;
+        let folder = TempDir::with_prefix("orders-")?;
+        let port = ports::free()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["orders", "--port", &port.to_string(), "--database", &postgres.port().to_string()]);
+        command.arg("--database-socket").arg(database_socket(&postgres)).env("OTEL_SERVICE_NAME", expected::SERVER);
+        let mut orders = Server::start("orders", folder.path(), &command)?;
+        orders.wait_for_port(port)?;
+        Ok(Self { _postgres: postgres, _orders: orders, _folder: folder, port })
+    }
+
+    /// A connection whose server's thread has its sessions with PostgreSQL open.
+    fn connect(&self, address: IpAddr) -> Result<Client> {
+        let mut client = Client::connect_to((address, self.port).into())?;
+        ensure!(client.get("/hello?before")?.status == 200, "the service does not answer");
+        Ok(client)
+    }
+}
+
+fn database_socket(postgres: &Postgres) -> PathBuf {
+    postgres.socket_folder().join(format!(".s.PGSQL.{}", postgres.port()))
+}
+
+/// Observes this process, the client, and its children, the service among them.
+fn observe() -> Result<Syspan> {
+    Syspan::run(&[std::process::id()], &["--sql-text", "raw"])
+}
+
+fn keep_alive(machine: &Machine) -> Result<()> {
+    let mut expected = Expected::default();
+    let syspan = observe()?;
+    for address in [LOCALHOST, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        let mut client = machine.connect(address)?;
+        expected.request(address, "/hello?before");
+        for number in 0..10 {
+            client.get(&expected.request(address, &format!("/hello?id={number}")))?;
+        }
+    }
+    expected.check(&syspan.stop()?)
+}
+
+fn pipelining(machine: &Machine) -> Result<()> {
+    let mut expected = Expected::default();
+    let syspan = observe()?;
+    let mut client = machine.connect(LOCALHOST)?;
+    expected.request(LOCALHOST, "/hello?before");
+    let targets: Vec<String> = (0..10).map(|number| format!("/hello?id={number}")).collect();
+    let responses = client.pipeline(&targets)?;
+    ensure!(responses.iter().all(|response| response.status == 200), "{responses:?}");
+    for target in &targets {
+        expected.request(LOCALHOST, target);
+    }
+    expected.check(&syspan.stop()?)
+}
+
+fn statements(machine: &Machine) -> Result<()> {
+    let mut expected = Expected::default();
+    let syspan = observe()?;
+    let mut client = machine.connect(LOCALHOST)?;
+    expected.request(LOCALHOST, "/hello?before");
+    for number in 0..5 {
+        client.get(&expected.checkout(LOCALHOST, number))?;
+    }
+    expected.check(&syspan.stop()?)
+}
+
+/// Connections that were open before, on both ends and to PostgreSQL. Each has a call under way when the agent comes,
+/// whose entry was not seen: what the first request shows is not judged, all that follows is.
+fn older_connections(machine: &Machine) -> Result<()> {
+    const FIRST: usize = 1_000;
+    let mut expected = Expected::of_older_sessions();
+    let mut clients = [machine.connect(LOCALHOST)?, machine.connect(LOCALHOST)?];
+    let syspan = observe()?;
+    let first = format!("/checkout?id={FIRST}");
+    for client in &mut clients {
+        client.get(&first)?;
+    }
+    for round in 0..3 {
+        for (number, client) in clients.iter_mut().enumerate() {
+            client.get(&expected.checkout(LOCALHOST, 10 * round + number))?;
+        }
+    }
+    let mut outcome = syspan.stop()?;
+    outcome.losses.remove("unmatched");
+    outcome.spans.retain(|span| {
+        let statement = marker(span).is_some_and(|marker| marker.starts_with(&format!("checkout-{FIRST}-")));
+        !statement && span.target() != first && !span.attribute("url.full").ends_with(&first)
+    });
+    expected.check(&outcome)
+}
+
+/// No request fails when the agent ends without a word, nothing is left in the kernel, and another one can start.
+fn killed(machine: &Machine) -> Result<()> {
+    const ROUND: usize = 20;
+    let before = InKernel::now()?;
+    let mut load = Load::connect(machine.port, 4)?;
+    let syspan = observe()?;
+    let during = InKernel::now()?;
+    ensure!(during.programs.len() > before.programs.len(), "the agent's programs are not listed: {during:?}");
+    let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| -> Result<()> {
+        let loading = scope.spawn(|| -> Result<()> {
+            let mut last = false;
+            while !last {
+                last = killed.load(Ordering::Relaxed);
+                load.run(ROUND, |number| format!("/checkout?id={number}"))?;
+                answered.fetch_add(ROUND, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        let kill = wait::until("the first answers", wait::START, || {
+            Ok((loading.is_finished() || answered.load(Ordering::Relaxed) >= 2 * ROUND).then_some(()))
+        })
+        .and_then(|()| syspan.kill());
+        killed.store(true, Ordering::Relaxed);
+        match loading.join() {
+            Ok(outcome) => outcome.and(kill),
+            Err(_) => bail!("the load panicked"),
+        }
+    })?;
+    // The kernel frees them in the background.
+    wait::until("the kernel to free the agent's programs, maps and links", wait::START, || {
+        Ok((InKernel::now()? == before).then_some(()))
+    })?;
+    statements(machine).context("the next agent")
+}
+
+/// What BPF there is in the kernel, by its ids.
+#[derive(Debug, PartialEq, Eq)]
+struct InKernel {
+    programs: BTreeSet<u32>,
+    maps: BTreeSet<u32>,
+    links: BTreeSet<u32>,
+}
+
+impl InKernel {
+    fn now() -> Result<Self> {
+        // One that is freed between the listing and the question is no error.
+        let programs = aya::programs::loaded_programs().flatten().map(|program| program.id()).collect();
+        let maps = aya::maps::loaded_maps().flatten().map(|map| map.id()).collect();
+        let links = aya::programs::loaded_links().flatten().map(|link| link.id()).collect();
+        Ok(Self { programs, maps, links })
+    }
+}
+
+/// As deploy/systemd starts it: four capabilities, another user than the service's, and no limit on locked memory, which
+/// kernels before 5.11 charge maps to.
+fn restricted(machine: &Machine) -> Result<()> {
+    setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })?;
+    let mut expected = Expected::default();
+    let syspan = Syspan::run_by(&capabilities()?, &[std::process::id()], &["--sql-text", "raw"])?;
+    let mut client = machine.connect(LOCALHOST)?;
+    expected.request(LOCALHOST, "/hello?before");
+    for number in 0..3 {
+        client.get(&expected.checkout(LOCALHOST, number))?;
+    }
+    expected.check(&syspan.stop()?)
+}
+
+/// The command that runs another as `nobody` with nothing but the four capabilities.
+fn capabilities() -> Result<Vec<String>> {
+    const HELD: &str = "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search";
+    let mut command: Vec<String> =
+        ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"].map(str::to_owned).to_vec();
+    for set in ["--inh-caps", "--ambient-caps", "--bounding-set"] {
+        command.extend([set.to_owned(), HELD.to_owned()]);
+    }
+    Ok(command)
+}
