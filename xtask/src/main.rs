@@ -1,8 +1,9 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench|soak`.
+//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench|fuzz|soak`.
 
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
 mod setup;
 mod soak;
@@ -41,6 +42,8 @@ enum Command {
     Bench(bench::Options),
     /// An hour of load with the agent beside it: does it grow, does it harm? Writes target/soak/report.md
     Soak(soak::Options),
+    /// Hostile bytes: runs the fuzz targets of fuzz/, and fails if one finds something
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Soak(options) => soak::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -95,6 +95,9 @@ pub(crate) const EBPF: &[Package] = &[
 /// The linter of the same compiler.
 pub(crate) const LINT: &[Package] = &[unless_file("rust-web-clippy", "/usr/bin/clippy-driver")];
 
+/// A C++ compiler for libFuzzer.
+pub(crate) const FUZZ: &[Package] = &[unless_program("g++", "g++")];
+
 /// systemd units that the packages bring and that must not occupy the default ports from now on.
 const UNITS: &[&str] = &["nginx", "postgresql"];
 
