@@ -151,7 +151,7 @@ fn programs_that_load_are_counted() {
 #[test]
 fn a_program_that_is_refused_is_missing() {
     let mut report = Fake::new().report();
-    report.add_programs(Err(&CaptureError::Program { name: "exit".into(), source: ProgramError::AlreadyLoaded }));
+    report.add_programs(Err(&CaptureError::Program { name: "exit", source: ProgramError::AlreadyLoaded }));
     assert!(!report.supported && report.programs.is_empty());
     assert!(report.require().unwrap_err().to_string().contains("refused the eBPF program exit"));
 }
