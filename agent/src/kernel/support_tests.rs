@@ -163,6 +163,8 @@ fn of_a_verifiers_log_only_the_verdict_is_said() {
     let error = || std::io::Error::from_raw_os_error(13);
     let said = reason(log, &error());
     assert_eq!(said, "R2 unbounded memory access, use 'var &= const' (Permission denied (os error 13))");
+    let cut_off = reason("1808: (db) lock", &std::io::Error::from_raw_os_error(28));
+    assert_eq!(cut_off, "the verifier gave up, and its log is too long to be read");
     assert_eq!(reason("", &error()), "Permission denied (os error 13)");
     assert_eq!(reason("processed 0 insns\n", &error()), "Permission denied (os error 13)");
 }
