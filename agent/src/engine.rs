@@ -58,6 +58,8 @@ pub enum Advice {
 pub struct Engine {
     order: Order,
     connections: LruCache<SocketId, Followed>,
+    /// Sockets that there was no room for any more and that were not announced again yet.
+    forgotten: LruCache<SocketId, ()>,
     /// The connections of each process, by [`Followed::pid`].
     sockets: HashMap<Pid, BTreeSet<SocketId>>,
     /// Processes that ended a short time ago, and when.
@@ -78,6 +80,7 @@ impl Engine {
         Self {
             order: Order::default(),
             connections: LruCache::new(SOCKET_LIMIT),
+            forgotten: LruCache::new(SOCKET_LIMIT),
             sockets: HashMap::new(),
             ended: VecDeque::new(),
             held: 0,
@@ -146,8 +149,11 @@ impl Engine {
                 self.begin(seed_bytes(&seed), wall_offset, output);
             }
             Event::Process(process) => {
-                if self.ended.iter().any(|&(_, pid)| pid == process.pid) {
-                    self.bury(Time::MAX, output); // its number is used again
+                // Its number is used again: the sockets of the one before are nobody's.
+                if let Some(at) = self.ended.iter().position(|&(_, pid)| pid == process.pid)
+                    && let Some((time, pid)) = self.ended.remove(at)
+                {
+                    self.close_all(pid, time, output);
                 }
                 if self.traces.processes.len() < PROCESS_LIMIT || self.traces.processes.contains_key(&process.pid) {
                     self.traces.processes.insert(process.pid, process);
@@ -159,10 +165,12 @@ impl Engine {
             Event::Socket(socket) => self.socket(socket, output),
             Event::Data(data) => self.data(&data, output),
             Event::End { socket, task, time, end, positions } => {
-                if let (Some(positions), Some(followed)) = (positions, self.connections.get_mut(&socket)) {
-                    followed.connection.reached(positions, time, &mut self.signals);
-                }
-                self.end(socket, task, time, end, output);
+                let before = |connection: &mut Connection, signals: &mut Signals| {
+                    if let Some(positions) = positions {
+                        connection.reached(positions, time, signals);
+                    }
+                };
+                self.end(socket, task, time, end, before, output);
             }
             Event::Lost { cause, count, .. } => {
                 if let Some(loss) = Losses::named(&cause) {
@@ -215,6 +223,7 @@ impl Engine {
             waiting: setup,
             last_caller: None,
             last_reader: None,
+            missed_before: self.traces.missed(),
             idle_of: None,
         };
         if self.connections.len() == self.connections.cap().get()
@@ -222,8 +231,10 @@ impl Engine {
         {
             self.traces.losses.count(Loss::Evicted);
             output.advice.push(Advice::Forget(oldest));
+            self.forgotten.push(oldest, ());
             self.remove(oldest);
         }
+        self.forgotten.pop(&id);
         self.sockets.entry(task.pid).or_default().insert(id);
         self.connections.push(id, followed);
     }
@@ -231,16 +242,23 @@ impl Engine {
     fn data(&mut self, data: &Data, output: &mut Output) {
         if data.length == 0 {
             if data.direction == Direction::Read {
-                self.end(data.socket, data.task, data.time, End::PeerClosed, output);
+                self.end(data.socket, data.task, data.time, End::PeerClosed, |_, _| (), output);
             }
             return;
         }
-        let Some(followed) = self.connections.get_mut(&data.socket) else { return };
+        let Some(followed) = self.connections.get_mut(&data.socket) else {
+            // Others were given up: what more they move is not missed.
+            if self.forgotten.contains(&data.socket) {
+                self.traces.losses.count(Loss::Unfollowed);
+            }
+            return;
+        };
         if followed.pid != data.task.pid {
             let before = std::mem::replace(&mut followed.pid, data.task.pid);
             leave(&mut self.sockets, before, data.socket);
             self.sockets.entry(data.task.pid).or_default().insert(data.socket);
         }
+        followed.missed_before = self.traces.missed();
         let before = followed.connection.held();
         let known = followed.connection.protocol();
 
@@ -265,9 +283,19 @@ impl Engine {
         }
     }
 
-    fn end(&mut self, socket: SocketId, task: Task, time: Time, end: End, output: &mut Output) {
+    /// A direction, or both, ended; `first` tells the connection what is to be known before.
+    fn end(
+        &mut self,
+        socket: SocketId,
+        task: Task,
+        time: Time,
+        end: End,
+        first: impl FnOnce(&mut Connection, &mut Signals),
+        output: &mut Output,
+    ) {
         let Some(followed) = self.connections.get_mut(&socket) else { return };
         let before = followed.connection.held();
+        first(&mut followed.connection, &mut self.signals);
         followed.connection.end(end, time, &mut self.signals);
         self.traces.apply(followed, task, &mut self.signals, output);
         self.held = (self.held + followed.connection.held()).saturating_sub(before);
@@ -288,19 +316,40 @@ impl Engine {
             && time <= until
         {
             self.ended.pop_front();
-            let task = Task { pid, tid: pid, turn: 0 };
-            for socket in self.sockets.remove(&pid).unwrap_or_default() {
-                self.end(socket, task, time, End::Closed, output);
-            }
-            self.traces.processes.remove(&pid);
+            self.close_all(pid, time, output);
         }
+    }
+
+    /// Closes what a process has left, and forgets it.
+    fn close_all(&mut self, pid: Pid, time: Time, output: &mut Output) {
+        let task = Task { pid, tid: pid, turn: 0 };
+        for socket in self.sockets.remove(&pid).unwrap_or_default() {
+            self.gone(socket, task, time, output);
+        }
+        self.traces.processes.remove(&pid);
     }
 
     /// A socket's number is used again.
     fn forget(&mut self, socket: SocketId, time: Time, output: &mut Output) {
         if let Some(pid) = self.connections.peek(&socket).map(|followed| followed.pid) {
-            self.end(socket, Task { pid, tid: pid, turn: 0 }, time, End::Closed, output);
+            self.gone(socket, Task { pid, tid: pid, turn: 0 }, time, output);
         }
+    }
+
+    /// A socket is closed, and nobody told how. If something was lost since the last that was told of it, that may have been the
+    /// rest of what it carried.
+    fn gone(&mut self, socket: SocketId, task: Task, time: Time, output: &mut Output) {
+        let missed = self.traces.missed();
+        let in_doubt = self
+            .connections
+            .peek(&socket)
+            .is_some_and(|followed| followed.missed_before < missed && !followed.open.is_empty());
+        let first = |connection: &mut Connection, signals: &mut Signals| {
+            if in_doubt {
+                connection.lose(time, signals);
+            }
+        };
+        self.end(socket, task, time, End::Closed, first, output);
     }
 
     fn remove(&mut self, socket: SocketId) {

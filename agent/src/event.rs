@@ -153,7 +153,7 @@ pub enum Event {
         /// 32 random bytes, hexadecimal: the source of this run's trace and span ids.
         seed: String,
     },
-    /// Who a process is; told before anything else of it, and again when it has executed another program.
+    /// Who a process is; told before anything else of it, and again when it has executed another program or more is known.
     Process(Arc<Process>),
     /// A process ended.
     Exit {

@@ -8,9 +8,11 @@
 pub mod accounts;
 pub mod cli;
 pub mod engine;
+pub mod escape;
 pub mod event;
 pub mod export;
 pub mod kernel;
+pub mod privileges;
 pub mod processes;
 pub mod protocols;
 pub mod streams;

@@ -108,6 +108,16 @@ impl App {
         self.server.pid()
     }
 
+    /// SIGKILL; what it had written.
+    pub fn kill(self) -> Result<String> {
+        let Self { server, _folder: folder, .. } = self;
+        let log = server.log().to_owned();
+        server.kill()?;
+        let output = std::fs::read_to_string(log)?;
+        drop(folder);
+        Ok(output)
+    }
+
     /// What it has written so far.
     pub fn output(&self) -> Result<String> {
         self.server.output()

@@ -2,16 +2,17 @@
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{ports, server::Server};
+use crate::{ports, server::Server, wait};
 
 /// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
     server: Server,
-    _folder: TempDir,
+    folder: TempDir,
     port: u16,
 }
 
@@ -37,7 +38,21 @@ impl Nginx {
         command.arg("-p").arg(folder.path()).arg("-c").arg(&configuration);
         let mut server = Server::start("nginx", folder.path(), &command)?;
         server.wait_for_port(port)?;
-        Ok(Self { server, _folder: folder, port })
+        Ok(Self { server, folder, port })
+    }
+
+    /// Nginx that answers `/200/…` by 200 and `/404/…` by 404, and logs how many bytes it sent in each answer.
+    pub fn statuses() -> Result<Self> {
+        Self::start(&crate::sources().join("apps/nginx/statuses.conf"), 0)
+    }
+
+    /// Lets it finish what it does and end (SIGQUIT); its access log.
+    pub fn finish(mut self) -> Result<String> {
+        let pid = Pid::from_raw(i32::try_from(self.server.pid())?).context("process 0")?;
+        kill_process(pid, Signal::QUIT)?;
+        let status = self.server.wait_for_end(wait::START)?;
+        ensure!(status.success(), "nginx ended with {status}");
+        Ok(fs::read_to_string(self.folder.path().join("access.log"))?)
     }
 
     /// The port on 127.0.0.1.

@@ -1,4 +1,4 @@
-//! tests/apps/otlp-receiver: takes OTLP with the official Protobuf decoder, which shares no code with the agent.
+//! tests/apps/otlp-receiver: takes OTLP traces and metrics with the official Protobuf decoder, which shares no code with the agent.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,13 @@ pub struct Receiver {
 /// A request as it came.
 #[derive(Debug, Deserialize)]
 pub struct Request {
+    /// `traces` or `metrics`.
+    pub signal: String,
     /// Whether its message was compressed.
     pub gzip: bool,
     /// Headers or metadata, names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// `ExportTraceServiceRequest` as OTLP/JSON.
+    /// `ExportTraceServiceRequest` or `ExportMetricsServiceRequest` as OTLP/JSON.
     pub message: Value,
 }
 
@@ -39,11 +41,61 @@ impl Receiver {
         self.app.port()
     }
 
-    /// The requests it has answered so far.
+    /// The requests with spans that it has answered so far.
     pub fn requests(&self) -> Result<Vec<Request>> {
-        let output = self.app.output()?;
-        output.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+        self.of_signal("traces")
     }
+
+    /// The requests with metrics that it has answered so far.
+    pub fn metrics(&self) -> Result<Vec<Request>> {
+        self.of_signal("metrics")
+    }
+
+    /// How many spans it has received so far.
+    pub fn spans(&self) -> Result<usize> {
+        Ok(whole_spans(self.requests()?.into_iter().map(|request| request.message))?.len())
+    }
+
+    /// SIGKILL: it answers nothing any more. What it had received.
+    pub fn kill(self) -> Result<Vec<Request>> {
+        lines(&self.app.kill()?)
+    }
+
+    fn of_signal(&self, signal: &str) -> Result<Vec<Request>> {
+        let requests = lines(&self.app.output()?)?;
+        Ok(requests.into_iter().filter(|request| request.signal == signal).collect())
+    }
+}
+
+fn lines(output: &str) -> Result<Vec<Request>> {
+    // The last line may be half written.
+    let whole = output.rfind('\n').map_or("", |end| output.get(..end).unwrap_or_default());
+    whole.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+}
+
+/// The numbers of a metrics message, by the metric's name and its deciding attribute, as in `syspan.losses ring_full` or
+/// `otel.sdk.exporter.span.exported` (without an error).
+pub fn numbers(message: &Value) -> Result<BTreeMap<String, i64>> {
+    const DECIDING: [&str; 4] = ["syspan.event.kind", "syspan.request.outcome", "syspan.loss.cause", "error.type"];
+    let mut numbers = BTreeMap::new();
+    for of_resource in items(message, "resourceMetrics")? {
+        for of_scope in items(of_resource, "scopeMetrics")? {
+            for metric in items(of_scope, "metrics")? {
+                let name = metric.get("name").and_then(Value::as_str).context("a name")?;
+                for point in items(metric.get("sum").context("a sum")?, "dataPoints")? {
+                    let deciding =
+                        point.get("attributes").and_then(Value::as_array).into_iter().flatten().find_map(|pair| {
+                            let key = pair.get("key")?.as_str()?;
+                            DECIDING.contains(&key).then(|| pair.get("value")?.get("stringValue")?.as_str()).flatten()
+                        });
+                    let key = deciding.map_or_else(|| name.to_owned(), |which| format!("{name} {which}"));
+                    let value = point.get("asInt").and_then(Value::as_str).unwrap_or("0").parse()?;
+                    ensure!(numbers.insert(key, value).is_none(), "{name} twice: {message}");
+                }
+            }
+        }
+    }
+    Ok(numbers)
 }
 
 /// The spans of OTLP/JSON messages by trace and span id: each whole, with its resource and scope beside it, whatever

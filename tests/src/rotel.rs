@@ -1,6 +1,6 @@
 //! rotel, a collector that is not ours: receives OTLP over gRPC and HTTP and logs every span.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
@@ -70,6 +70,11 @@ impl Rotel {
         Self::start_with(endpoints, &["--debug-log", "traces", "--debug-log-verbosity", "detailed"])
     }
 
+    /// Starts a collector that logs every metric instead, for [`Self::stop_log`].
+    pub fn of_metrics(endpoints: Endpoints) -> Result<Self> {
+        Self::start_with(endpoints, &["--debug-log", "metrics", "--debug-log-verbosity", "detailed"])
+    }
+
     /// The same without the log: it takes spans and forgets them, as cheaply as it can.
     pub fn quiet(endpoints: Endpoints) -> Result<Self> {
         Self::start_with(endpoints, &[])
@@ -99,16 +104,17 @@ impl Rotel {
         parse(&self.server.output()?)
     }
 
-    /// Stops it (SIGTERM) and returns all spans it received.
-    pub fn stop(self) -> Result<Vec<Received>> {
+    /// Stops it (SIGTERM) and returns its log.
+    pub fn stop_log(self) -> Result<String> {
         let Self { server, folder } = self;
         server.stop()?;
-        log(folder.path())
+        Ok(std::fs::read_to_string(folder.path().join("rotel.log"))?)
     }
-}
 
-fn log(folder: &Path) -> Result<Vec<Received>> {
-    parse(&std::fs::read_to_string(folder.join("rotel.log"))?)
+    /// Stops it (SIGTERM) and returns all spans it received.
+    pub fn stop(self) -> Result<Vec<Received>> {
+        parse(&self.stop_log()?)
+    }
 }
 
 /// Reads rotel's detailed debug log. Attribute values span lines where they contain line breaks.

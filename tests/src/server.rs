@@ -58,6 +58,12 @@ impl Server {
         self.child.id()
     }
 
+    /// The file of its output, in the folder it was started with.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// What it has written so far, standard output and error.
     pub fn output(&self) -> Result<String> {
         let bytes = fs::read(&self.log).with_context(|| self.log.display().to_string())?;

@@ -52,23 +52,33 @@ impl Syspan {
 
     /// The same, run by another command that is given it as arguments (`setpriv …`).
     pub fn run_by(launcher: &[String], pids: &[u32], arguments: &[&str]) -> Result<Self> {
-        Self::launch(launcher, &[&["--output", "otlp-json"], arguments].concat(), pids, &[])
+        let (first, rest) = launcher.split_first().context("no launcher")?;
+        let mut command = Command::new(first);
+        command.args(rest).arg(program());
+        Self::start_by(&command, &[&["--output", "otlp-json"], arguments].concat(), pids, &[])
     }
 
     /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
     /// ready.
     pub fn start(arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
-        Self::launch(&[], arguments, pids, environment)
+        Self::start_by(&Command::new(program()), arguments, pids, environment)
     }
 
-    fn launch(launcher: &[String], arguments: &[&str], pids: &[u32], environment: &[(&str, String)]) -> Result<Self> {
+    /// The same of another program, which may be one that starts the agent in its own way.
+    pub fn start_by(
+        program: &Command,
+        arguments: &[&str],
+        pids: &[u32],
+        environment: &[(&str, String)],
+    ) -> Result<Self> {
         let folder = TempDir::with_prefix("syspan-")?;
         // Spans go to a file, which never makes the agent wait for a reader; messages are the server's log.
         let spans = folder.path().join("spans");
         File::create(&spans)?;
         let mut command = Command::new("sh");
         command.args(["-c", "out=$1; shift; exec \"$@\" > \"$out\"", "sh"]).arg(&spans);
-        command.args(launcher).arg(program()).arg("run").args(arguments).envs(environment.iter().cloned());
+        command.arg(program.get_program()).args(program.get_args());
+        command.arg("run").args(arguments).envs(environment.iter().cloned());
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }
@@ -150,6 +160,29 @@ pub fn output(arguments: &[&str]) -> Result<Output> {
         .with_context(|| program().display().to_string())
 }
 
+/// A sum: all there were of a thing, and the parts by name.
+pub type Sum = (u64, BTreeMap<String, u64>);
+
+/// The sums that a run with losses ends with, of `transfers`, `requests` and `spans`. Demands that each is right.
+pub fn accounts(messages: &str) -> Result<BTreeMap<String, Sum>> {
+    let line = messages.lines().rev().find_map(|line| line.strip_prefix("syspan: accounts: "));
+    let line = line.with_context(|| format!("no accounts in:\n{messages}"))?;
+    let counted = |text: &str| -> Result<(String, u64)> {
+        let (number, name) = text.split_once(' ').with_context(|| format!("not a number and a name: {text}"))?;
+        Ok((name.to_owned(), number.parse().with_context(|| text.to_owned())?))
+    };
+    let mut accounts = BTreeMap::new();
+    for sum in line.split("; ") {
+        let (all, parts) = sum.split_once(" = ").with_context(|| format!("not a sum: {sum}"))?;
+        let (name, all) = counted(all)?;
+        let parts: BTreeMap<_, _> = parts.split(" + ").map(counted).collect::<Result<_>>()?;
+        ensure!(all == parts.values().sum::<u64>(), "{sum} is wrong");
+        let plural = if name.ends_with('s') { name } else { format!("{name}s") };
+        accounts.insert(plural, (all, parts));
+    }
+    Ok(accounts)
+}
+
 /// The loss counters of the closing line `syspan: 3 spans, nothing lost`, or `syspan: not captured or lost: ring_full 7, gap 2`.
 pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
     const LOST: &str = "syspan: not captured or lost: ";
@@ -174,7 +207,17 @@ pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::losses;
+    use super::{accounts, losses};
+
+    #[test]
+    fn the_accounts_are_read_and_added_up() {
+        let text = "syspan: 1 span\nsyspan: accounts: 7 transfers = 5 seen + 2 ring_full; 1 span = 1 exported\n";
+        let found = accounts(text).unwrap();
+        assert_eq!(found.get("transfers"), Some(&(7, [("ring_full".into(), 2), ("seen".into(), 5)].into())));
+        assert_eq!(found.get("spans"), Some(&(1, [("exported".into(), 1)].into())));
+        assert!(accounts("syspan: accounts: 7 transfers = 5 seen + 1 ring_full").is_err());
+        assert!(accounts("syspan: 1 span, nothing lost").is_err());
+    }
 
     #[test]
     fn the_closing_line_tells_the_losses() {

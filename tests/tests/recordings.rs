@@ -95,11 +95,15 @@ fn exec_traces_what_the_command_starts_and_ends_like_it() -> Result<()> {
 }
 
 #[test]
-fn exec_of_a_command_that_does_not_exist() -> Result<()> {
+fn exec_of_a_command_that_cannot_be_started() -> Result<()> {
     let output = syspan::exec_output(&[], &Command::new("/no/such/command"))?;
     let messages = String::from_utf8(output.stderr)?;
-    assert_eq!(output.status.code(), Some(1), "{messages}");
-    assert!(messages.contains("/no/such/command cannot be started"), "{messages}");
+    assert_eq!(output.status.code(), Some(127), "{messages}");
+    assert!(messages.contains("/no/such/command cannot be started, there is no such command"), "{messages}");
+    let output = syspan::exec_output(&[], &Command::new("/etc/passwd"))?;
+    let messages = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(126), "{messages}");
+    assert!(messages.contains("/etc/passwd cannot be started, it may not be executed"), "{messages}");
     Ok(())
 }
 

@@ -116,6 +116,21 @@ fn a_program_that_listens_later_is_found_by_its_port() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_program_that_an_observed_process_starts_is_observed_with_pid_alone() -> Result<()> {
+    let app = App::script(&syspan_tests::sources().join("apps/forking/curling.py"), &[])?;
+    let (pid, port) = (app.pid().to_string(), app.port().to_string());
+    for (selector, value, curls) in [("--pid", &pid, 1), ("--port", &port, 0)] {
+        let syspan = Syspan::run(&[], &[selector, value])?;
+        ensure!(http::get(app.port(), "/by-curl")?.status == 200);
+        let outcome = syspan.stop()?;
+        let count = |service: &str| outcome.spans.iter().filter(|span| span.service() == service).count();
+        assert_eq!((count("curling"), count("curl")), (2, curls), "{selector}: {:#?}", outcome.spans);
+        assert_eq!(outcome.spans.len(), 2 + curls, "{selector}");
+    }
+    Ok(())
+}
+
 /// The captured bytes of a recording, as text.
 fn captured(recording: &str) -> Result<String> {
     let mut bytes = Vec::new();

@@ -3,27 +3,35 @@
 use std::process::ExitCode;
 
 use super::Failure;
-use crate::processes::{
-    identity::Identifier,
-    proc::Proc,
-    selector::{Selectors, Survey},
+use crate::{
+    escape::harmless,
+    processes::{
+        identity::Identifier,
+        proc::Proc,
+        reader::{self, Answer, Reader},
+        selector::{Selectors, Survey},
+    },
 };
 
 pub(super) fn check(selectors: &Selectors) -> Result<ExitCode, Failure> {
     let proc = Proc::at("/proc");
     let candidates = Survey::candidates(&proc, selectors)?;
     let selected = selectors.select(&candidates, std::process::id())?;
-    let mut identifier = Identifier::new(proc);
+    let mut reader = Reader::new(Identifier::new(proc));
+    let answers: Vec<Answer> = selected.iter().map(|(pid, _)| reader.read(*pid)).collect();
+    reader.wait(&answers, reader::LIMIT);
     let mut rows = vec![["PID".into(), "SERVICE".into(), "NAMED BY".into(), "SELECTED BY".into(), "EXECUTABLE".into()]];
-    for (pid, by) in selected {
-        let Some(identity) = identifier.identify(pid) else { continue };
-        rows.push([
+    for ((pid, by), answer) in selected.iter().zip(&answers) {
+        let Some(identity) = answer.best() else { continue };
+        let exe = identity.exe.as_ref().map(|exe| exe.display().to_string()).unwrap_or_default();
+        let cells = [
             pid.to_string(),
             identity.process.service_name().to_owned(),
             identity.source.to_string(),
             by.to_string(),
-            identity.exe.map(|exe| exe.display().to_string()).unwrap_or_default(),
-        ]);
+            exe,
+        ];
+        rows.push(cells.map(|cell| harmless(&cell).into_owned()));
     }
     if rows.len() == 1 {
         eprintln!("syspan: no process is selected now; one that appears later would be");

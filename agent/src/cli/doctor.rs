@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::{CaptureArgs, DoctorOutput, Failure, run::runtime};
 use crate::{
+    escape::harmless_lines,
     export::{self, OtlpConfig},
     kernel::{
         capture::{Capture, Settings},
@@ -20,7 +21,7 @@ pub(super) fn doctor(output: DoctorOutput) -> Result<ExitCode, Failure> {
     }
     report.checks.extend(collector()?);
     match output {
-        DoctorOutput::Text => print!("{}", report.text()),
+        DoctorOutput::Text => print!("{}", harmless_lines(&report.text())),
         DoctorOutput::Json => println!("{}", serde_json::to_string_pretty(&report)?),
     }
     Ok(if report.supported { ExitCode::SUCCESS } else { ExitCode::FAILURE })

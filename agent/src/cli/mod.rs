@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod exec;
+mod held;
 mod observer;
 mod pipeline;
 mod record;
@@ -17,6 +18,7 @@ use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf, process::ExitCode, 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    escape::harmless_lines,
     export::Protocol,
     processes::selector::{ExePattern, Selectors},
     protocols::{self, SqlText},
@@ -300,7 +302,8 @@ pub fn main() -> ExitCode {
         Command::Check { select } => check::check(&select.into()),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("syspan: {error}");
+        // Some sentences quote files and other programs.
+        eprintln!("syspan: {}", harmless_lines(&error.to_string()));
         ExitCode::FAILURE
     })
 }

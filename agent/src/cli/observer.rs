@@ -3,13 +3,20 @@
 use std::{
     collections::{HashMap, HashSet},
     io::Read as _,
+    num::NonZeroUsize,
     os::fd::{AsFd, BorrowedFd},
-    sync::Arc,
 };
 
-use rustix::time::{ClockId, clock_gettime};
+use lru::LruCache;
+use rustix::{
+    thread::CapabilitySet,
+    time::{ClockId, clock_gettime},
+};
 
-use super::{CaptureArgs, Failure};
+use super::{
+    CaptureArgs, Failure,
+    held::{Held, Introduction},
+};
 use crate::{
     event::{Event, Pid, SocketId, Time},
     kernel::{
@@ -17,11 +24,12 @@ use crate::{
         record::Record,
         support,
     },
+    privileges,
     processes::{
-        Process,
         identity::Identifier,
         proc::Proc,
-        selector::{SelectedBy, Selectors, Survey},
+        reader::{self, Answer, Reader},
+        selector::{Candidate, SelectedBy, Selectors, Survey},
         table::ProcessTable,
     },
     streams::Loss,
@@ -33,6 +41,9 @@ pub(super) const RECORDING_VERSION: u32 = 1;
 /// Where the file systems of the host are.
 const PROC: &str = "/proc";
 
+/// Processes that may be let go while the ring buffer still tells of them.
+const MAX_DISMISSED: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
     capture: Capture,
@@ -43,9 +54,12 @@ pub(super) struct Observer {
     one_by_one: bool,
     /// Why a chosen process is observed.
     chosen: HashMap<Pid, SelectedBy>,
-    /// Processes that the engine knows.
+    /// Processes that are observed no longer, of which something may still be in the ring buffer.
+    dismissed: LruCache<Pid, ()>,
+    /// Processes that the engine knows, or will before the events that are held.
     told: HashSet<Pid>,
     uring: HashSet<Pid>,
+    held: Held,
 }
 
 impl Observer {
@@ -57,9 +71,8 @@ impl Observer {
         observer.select_existing()?;
         // Who they are is read before anything else is: one that ends right after its first request has a name then, and
         // so have the copies it makes of itself.
-        for pid in observer.chosen.keys() {
-            observer.table.get_or_read(*pid);
-        }
+        let answers: Vec<Answer> = observer.chosen.keys().map(|pid| observer.table.ask(*pid)).collect();
+        observer.table.reader().wait(&answers, reader::LIMIT);
         Ok(observer)
     }
 
@@ -71,7 +84,9 @@ impl Observer {
     }
 
     fn load(selectors: Selectors, args: &CaptureArgs, children_only: bool) -> Result<Self, Failure> {
-        support::doctor(&support::Host::at("/")).require()?;
+        let report = support::doctor(&support::Host::at("/"));
+        report.require()?;
+        report.restrictions().for_each(|sentence| eprintln!("syspan: {sentence}"));
         let proc = Proc::at(PROC);
         if !children_only {
             // A wrong --pid is said before anything is loaded.
@@ -90,13 +105,15 @@ impl Observer {
         })?;
         Ok(Self {
             capture,
-            table: ProcessTable::new(Identifier::new(proc.clone())),
+            table: ProcessTable::new(Reader::new(Identifier::new(proc.clone()))),
             proc,
             selectors,
             one_by_one,
             chosen: HashMap::new(),
+            dismissed: LruCache::new(MAX_DISMISSED),
             told: HashSet::new(),
             uring: HashSet::new(),
+            held: Held::default(),
         })
     }
 
@@ -127,16 +144,35 @@ impl Observer {
         Ok(Event::Start { version: RECORDING_VERSION, wall_offset, seed })
     }
 
-    /// Hands over what waits in the ring buffer.
+    /// Everything is attached and started: the calling thread gives up the privileges that only that took.
+    pub(super) fn settle(&self, also_kept: CapabilitySet) -> Result<(), Failure> {
+        let kernel = support::Host::at("/").kernel().unwrap_or_default();
+        privileges::give_up_all_but(privileges::capturing(kernel) | also_kept)
+            .and_then(|()| privileges::close_memory())
+            .map_err(|error| format!("the kernel does not let syspan give up its privileges: {error}").into())
+    }
+
+    /// Hands over what waits in the ring buffer, as far as it is known whose it is.
     pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
+        self.held.release(&mut self.table, &mut take);
         while let Some(record) = self.capture.next_record() {
             self.handle(record, &mut take);
         }
+        self.held.release(&mut self.table, &mut take);
     }
 
-    /// What the kernel could not tell, since the last call.
-    pub(super) fn losses(&mut self, mut take: impl FnMut(Event)) {
-        self.capture.losses(now()).into_iter().for_each(&mut take);
+    /// What the kernel could not tell since the last call, and the time, behind what was drained before.
+    pub(super) fn tick(&mut self, mut take: impl FnMut(Event)) {
+        let time = now();
+        for event in self.capture.losses(time) {
+            self.held.pass(event, &mut take);
+        }
+        self.held.pass(Event::Tick { time }, &mut take);
+    }
+
+    /// The last call of a run: hands over what is held.
+    pub(super) fn finish(&mut self, mut take: impl FnMut(Event)) {
+        self.held.finish(self.table.reader(), &mut take);
     }
 
     /// Follows a socket no longer.
@@ -158,18 +194,25 @@ impl Observer {
         match record {
             Record::Event(event) => {
                 if let Event::Data(data) = &event {
+                    if self.dismissed.contains(&data.task.pid) {
+                        return;
+                    }
                     self.introduce(data.task.pid, None, take);
                 }
-                take(event);
+                self.held.pass(event, take);
             }
             Record::Socket(socket, command) => {
+                if self.dismissed.contains(&socket.task.pid) {
+                    return;
+                }
                 self.introduce(socket.task.pid, Some(&command), take);
-                take(Event::Socket(socket));
+                self.held.pass(Event::Socket(socket), take);
             }
             Record::Exec(pid) => self.executed(pid),
             Record::Fork { parent, child } => {
                 self.table.on_fork(parent, child);
                 self.told.remove(&child);
+                self.dismissed.pop(&child);
                 if !self.one_by_one {
                     return;
                 }
@@ -184,48 +227,70 @@ impl Observer {
                 self.chosen.remove(&pid);
                 self.uring.remove(&pid);
                 if self.told.remove(&pid) {
-                    take(Event::Exit { time, pid });
+                    self.held.pass(Event::Exit { time, pid }, take);
                 }
             }
-            Record::Listen(pid) => self.decide(pid),
+            Record::Listen(pid) => {
+                if let Some(candidate) = Survey::one(&self.proc, &self.selectors, pid) {
+                    self.decide(&candidate);
+                }
+            }
             Record::IoUring(pid) => {
                 if self.uring.insert(pid) {
-                    take(Event::Lost { time: now(), cause: Loss::IoUring.name().to_owned(), count: 1 });
+                    let event = Event::Lost { time: now(), cause: Loss::IoUring.name().to_owned(), count: 1 };
+                    self.held.pass(event, take);
                 }
             }
         }
     }
 
-    /// A process is another program now. What one that was chosen by itself is called is read before its sockets are seen:
-    /// it may not live long.
+    /// A process is another program now. Who one that was chosen by itself is, is asked before its sockets are seen: it may not
+    /// live long.
     fn executed(&mut self, pid: Pid) {
         self.table.on_exec(pid);
         self.told.remove(&pid);
-        if !self.selectors.exes.is_empty() {
-            self.decide(pid);
+        // Who listened by what it inherited, or was found by its program's name, may be another kind of program now; one that
+        // ended already may have been.
+        if !self.selectors.exes.is_empty() || !self.selectors.ports.is_empty() {
+            match Survey::one(&self.proc, &self.selectors, pid) {
+                Some(candidate) => self.decide(&candidate),
+                None if self.is_taken_in(pid) => {}
+                None => self.dismiss(pid),
+            }
         }
         if self.chosen.contains_key(&pid) {
-            self.table.get_or_read(pid);
+            self.table.ask(pid);
         }
     }
 
     /// Observes a process or stops observing it, by what it is now.
-    fn decide(&mut self, pid: Pid) {
-        let Some(candidate) = Survey::one(&self.proc, &self.selectors, pid) else { return };
-        let parent = self.chosen.get(&candidate.parent).cloned();
-        match self.selectors.decide(&candidate, parent.as_ref(), std::process::id()) {
+    fn decide(&mut self, candidate: &Candidate) {
+        let pid = candidate.pid;
+        // A child that was taken in stays so, though its parent may have ended.
+        let because = if self.is_taken_in(pid) { pid } else { candidate.parent };
+        match self.selectors.decide(candidate, self.chosen.get(&because), std::process::id()) {
             Some(by) => match self.capture.select(pid) {
                 Ok(()) => {
+                    self.dismissed.pop(&pid);
                     self.chosen.insert(pid, by);
-                    self.table.get_or_read(pid);
+                    self.table.ask(pid);
                 }
                 Err(error) => tracing::warn!(pid, %error, "the process is not observed"),
             },
-            None => {
-                if self.chosen.remove(&pid).is_some() {
-                    self.capture.deselect(pid);
-                }
-            }
+            None => self.dismiss(pid),
+        }
+    }
+
+    /// Whether a process is observed because it descends from one that was named.
+    fn is_taken_in(&self, pid: Pid) -> bool {
+        self.chosen.get(&pid).is_some_and(SelectedBy::includes_children)
+    }
+
+    /// Observes a process no longer.
+    fn dismiss(&mut self, pid: Pid) {
+        if self.chosen.remove(&pid).is_some() {
+            self.capture.deselect(pid);
+            self.dismissed.put(pid, ());
         }
     }
 
@@ -234,8 +299,8 @@ impl Observer {
         if !self.told.insert(pid) {
             return;
         }
-        let process = self.table.get_or_read(pid).unwrap_or_else(|| Arc::new(Process::unknown(pid, command)));
-        take(Event::Process(process));
+        let introduction = Introduction { pid, answer: self.table.ask(pid), command: command.map(str::to_owned) };
+        self.held.introduce(introduction, take);
     }
 }
 

@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     engine::{Advice, Engine, Output},
-    event::{Event, Time},
+    event::Time,
 };
 
 /// The kernel wakes the agent only when much is waiting; otherwise it comes by itself this often. Short enough for a live view, long
 /// enough that an idle agent costs nothing that can be measured.
-const INTERVAL: Duration = Duration::from_millis(10);
+pub(super) const INTERVAL: Duration = Duration::from_millis(10);
 
 /// How often the engine is told the time, and the kernel asked for its loss counters, ns.
 const TICK: Time = 100_000_000;
@@ -54,8 +54,7 @@ pub(super) fn run(
         observer.drain(|event| engine.step(event, &mut output));
         if last || time.saturating_sub(last_tick) >= TICK {
             last_tick = time;
-            observer.losses(|event| engine.step(event, &mut output));
-            engine.step(Event::Tick { time }, &mut output);
+            observer.tick(|event| engine.step(event, &mut output));
             sink.account(engine.accounts(), time);
         }
         for advice in output.advice.drain(..) {
@@ -66,6 +65,7 @@ pub(super) fn run(
             }
         }
         if last {
+            observer.finish(|event| engine.step(event, &mut output));
             engine.finish(&mut output);
         }
         let read = sink.take(std::mem::take(&mut output.spans), time)?;

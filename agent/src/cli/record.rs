@@ -2,9 +2,11 @@
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
+use rustix::thread::CapabilitySet;
+
 use super::{
     CaptureArgs, Failure,
-    observer::{Observer, now},
+    observer::Observer,
     pipeline,
     recording::Writer,
     run::{ready, runtime},
@@ -27,6 +29,7 @@ pub(super) fn record(
     let mut losses = Losses::default();
     let mut failed = None;
     writer.write(&Observer::beginning()?)?;
+    observer.settle(CapabilitySet::empty())?;
     ready(&observer);
     loop {
         let last = stop.is_due();
@@ -46,8 +49,8 @@ pub(super) fn record(
         };
         observer.drain(&mut take);
         if last {
-            observer.losses(&mut take);
-            take(Event::Tick { time: now() });
+            observer.tick(&mut take);
+            observer.finish(&mut take);
         }
         if let Some(error) = failed {
             return Err(error.into());

@@ -2,14 +2,21 @@
 
 use std::{path::Path, process::ExitCode};
 
+use rustix::thread::CapabilitySet;
+
 use super::{Failure, Show, recording::Reader, run::runtime, sink::Sink};
-use crate::engine::{Engine, Output};
+use crate::{
+    engine::{Engine, Output},
+    privileges,
+};
 
 pub(super) fn replay(file: &Path, show: &Show) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     let _guard = runtime.enter();
     let mut reader = Reader::open(file)?;
     let mut sink = Sink::new(show)?;
+    // A recording may be a stranger's, and whoever replays it root.
+    privileges::give_up_all_but(CapabilitySet::empty())?;
     let mut engine = Engine::new(show.options(None), show.evidence());
     let mut output = Output::default();
     let mut now = 0;

@@ -2,15 +2,23 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use rustix::thread::CapabilitySet;
+
 use super::{CaptureArgs, Failure, Show, observer::Observer, pipeline, sink::Sink, stop::Stop};
-use crate::{engine::Engine, processes::selector::Selectors};
+use crate::{engine::Engine, privileges, processes::selector::Selectors};
 
 /// Threads for the collector's connection. Capturing and tracing have the main thread.
 const EXPORT_THREADS: usize = 1;
 
-/// A runtime for signals and export.
+/// A runtime for signals and export, whose threads talk to the network and may do nothing else.
 pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(EXPORT_THREADS).enable_all().build()
+    let unprivileged = || {
+        if let Err(error) = privileges::give_up_all_but(CapabilitySet::empty()) {
+            tracing::warn!(%error, "a thread that exports keeps its privileges");
+        }
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(EXPORT_THREADS).on_thread_start(unprivileged).enable_all().build()
 }
 
 pub(super) fn run(
@@ -24,6 +32,7 @@ pub(super) fn run(
     let mut sink = Sink::new(show)?;
     let mut observer = Observer::start(selectors, capture)?;
     let stop = Stop::new(duration)?;
+    observer.settle(CapabilitySet::empty())?;
     ready(&observer);
     let mut engine = Engine::new(show.options(Some(capture)), show.evidence());
     pipeline::run(&mut observer, &mut engine, &mut sink, &mut || stop.is_due())?;

@@ -158,7 +158,8 @@ fn snapshot(accounts: Accounts, losses: Losses, spans: Option<(&Collector, (Expo
 /// Who is measured: this process, under its own name whatever started it.
 fn myself() -> Arc<Process> {
     let identity = Identifier::new(Proc::at("/proc")).identify(std::process::id());
-    let mut process = identity.map_or_else(|| Process::unknown(std::process::id(), None), |identity| identity.process);
+    let unknown = || Process::unknown(std::process::id(), None);
+    let mut process = identity.map_or_else(unknown, |identity| Arc::unwrap_or_clone(identity.process));
     for (key, value) in [("service.name", "syspan"), ("service.version", env!("CARGO_PKG_VERSION"))] {
         process.resource.retain(|(name, _)| name != key);
         process.resource.push((key.to_owned(), value.to_owned()));

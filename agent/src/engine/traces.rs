@@ -52,6 +52,8 @@ pub(super) struct Followed {
     pub(super) last_caller: Option<Task>,
     /// Who read something on it last.
     pub(super) last_reader: Option<Task>,
+    /// How much the ring buffer had lost when the last was told of it.
+    pub(super) missed_before: u64,
     /// The process that it is counted for as idle.
     pub(super) idle_of: Option<Pid>,
 }
@@ -171,6 +173,7 @@ impl Traces {
                         socket: &followed.connection.socket,
                         role,
                         task,
+                        process: self.process(task.pid),
                         start,
                         position,
                         context,
@@ -191,8 +194,7 @@ impl Traces {
                     let Some(node) = followed.open.remove(&exchange) else { continue };
                     followed.last_caller = self.tracker.caller(node).map(|(caller, _)| caller);
                     self.requests.spans += 1;
-                    let process = self.process(task.pid);
-                    output.spans.extend(self.tracker.closed(node, *done, &process));
+                    output.spans.extend(self.tracker.closed(node, *done));
                 }
                 Signal::Dropped(exchange) => {
                     if let Some(node) = followed.open.remove(&exchange) {
@@ -275,6 +277,11 @@ impl Traces {
         followed.connection.give_up();
         self.count_idle(&mut followed);
         self.tracker.ends().closed(socket);
+    }
+
+    /// How much did not fit into the ring buffer so far.
+    pub(super) fn missed(&self) -> u64 {
+        self.losses.get(Loss::RingFull) + self.losses.get(Loss::NoticeLost)
     }
 
     pub(super) fn runtime(&self, pid: Pid) -> Runtime {

@@ -120,6 +120,7 @@ fn of_engine(Accounts { events, requests, losses }: &Accounts, period: Period) -
 fn of_export(export: &SpanExport, period: Period) -> Vec<Metric> {
     let ExportReport { exported, rejected, failed, unsent, queue_full } = export.report;
     let Pending { waiting, in_flight, capacity } = export.pending;
+    let not_delivered = failed.saturating_sub(unsent);
     let exporter = match export.protocol {
         Protocol::Grpc => "otlp_grpc_span_exporter",
         Protocol::HttpProtobuf => "otlp_http_span_exporter",
@@ -142,7 +143,7 @@ fn of_export(export: &SpanExport, period: Period) -> Vec<Metric> {
         sum(
             counter(name::OTEL_SDK_PROCESSOR_SPAN_PROCESSED, "{span}", "Spans that left the queue, or found no room."),
             vec![
-                outcome(&processor, None, exported + rejected + (failed - unsent) + in_flight),
+                outcome(&processor, None, exported + rejected + not_delivered + in_flight),
                 outcome(&processor, Some(Loss::QueueFull.name()), queue_full),
                 outcome(&processor, Some(SHUT_DOWN), unsent),
             ],
@@ -160,7 +161,7 @@ fn of_export(export: &SpanExport, period: Period) -> Vec<Metric> {
             vec![
                 outcome(&of_exporter, None, exported),
                 outcome(&of_exporter, Some(Loss::Rejected.name()), rejected),
-                outcome(&of_exporter, Some(Loss::ExportFailed.name()), failed - unsent),
+                outcome(&of_exporter, Some(Loss::ExportFailed.name()), not_delivered),
             ],
         ),
         sum(

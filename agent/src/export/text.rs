@@ -6,10 +6,13 @@ use std::io::{self, Write};
 
 use opentelemetry_semantic_conventions::attribute as key;
 
-use super::plain::{columns, duration, harmless, shorten, utc};
-use crate::traces::{
-    span::{Kind, Span, Status, Value},
-    tracker::EVIDENCE,
+use super::plain::{columns, duration, shorten, utc};
+use crate::{
+    escape::harmless,
+    traces::{
+        span::{Kind, Span, Status, Value},
+        tracker::EVIDENCE,
+    },
 };
 
 /// Longest value of a fact, columns: a line is for looking at.

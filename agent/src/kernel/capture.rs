@@ -20,7 +20,7 @@ use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        offsets,
+        kfunc, offsets,
         programs::{self, LoadedProgram},
         record, syscalls,
     },
@@ -135,11 +135,12 @@ impl Capture {
     /// What the kernel refused, with the remedy.
     pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
         let blob = std::fs::read(Path::new("/").join(btf::VMLINUX)).map_err(CaptureError::NoBtf)?;
+        let btf = Btf::parse(&blob)?;
         let globals = Config {
             syscalls: syscalls::table(),
             typed_task: kernel_is(TYPED_TASK).into(),
             preemptible: kernel_is(PREEMPTIBLE).into(),
-            offsets: offsets::read(&Btf::parse(&blob)?)?,
+            offsets: offsets::read(&btf)?,
             all: settings.all.into(),
             watch_exec: settings.watch_exec.into(),
             watch_listen: settings.watch_listen.into(),
@@ -148,6 +149,9 @@ impl Capture {
             wake_at: settings.ring_size / WAKE_PART,
             address_key: settings.address_key,
         };
+        // Where nobody interrupts, asking not to be would be a waste.
+        let object = kfunc::link(OBJECT, kernel_is(PREEMPTIBLE).then_some(&btf));
+        drop(btf);
         drop(blob);
         let cpus = nr_cpus().map_or(1, |n| u32::try_from(n).unwrap_or(1));
         // What is not shown is not sent either: the verifier removes it.
@@ -163,7 +167,7 @@ impl Capture {
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", settings.ring_size)
             .map_max_entries("SCRATCHES", cpus * abi::SCRATCHES_OF_A_CPU)
-            .load(OBJECT)?;
+            .load(&object)?;
 
         let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;

@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod capture;
+mod kfunc;
 pub mod offsets;
 pub mod programs;
 pub mod record;

@@ -63,23 +63,22 @@ impl Check {
     fn missing(name: &'static str, found: impl Into<String>, remedy: &'static str) -> Self {
         Self { name, status: Status::Missing, found: found.into(), remedy: Some(remedy) }
     }
+
+    /// What was found and what to do about it.
+    fn sentence(&self) -> String {
+        match self.remedy {
+            Some(remedy) => format!("{}: {remedy}", self.found),
+            None => self.found.clone(),
+        }
+    }
 }
 
 /// Something that syspan cannot run without is missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.sentence())]
+#[error("{}", check.sentence())]
 pub struct Unsupported {
     /// The first check that failed.
     pub check: Check,
-}
-
-impl Unsupported {
-    fn sentence(&self) -> String {
-        match self.check.remedy {
-            Some(remedy) => format!("{}: {remedy}", self.check.found),
-            None => self.check.found.clone(),
-        }
-    }
 }
 
 /// All checks.
@@ -116,6 +115,12 @@ impl Report {
             "\nsyspan cannot run here until what is MISSING is remedied.\n"
         });
         text
+    }
+
+    /// A sentence for each permission that syspan runs without but sees less.
+    pub fn restrictions(&self) -> impl Iterator<Item = String> {
+        let is_restriction = |check: &&Check| check.status == Status::Warning && check.name.starts_with("CAP_");
+        self.checks.iter().filter(is_restriction).map(Check::sentence)
     }
 
     /// Adds what became of an attempt to load and attach the programs.
@@ -180,7 +185,8 @@ impl Host {
     }
 
     /// `major.minor` of the kernel's release.
-    fn kernel(&self) -> Option<(u32, u32)> {
+    #[must_use]
+    pub fn kernel(&self) -> Option<(u32, u32)> {
         let release = self.read("proc/sys/kernel/osrelease")?;
         let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
@@ -323,16 +329,16 @@ fn capabilities(host: &Host) -> Vec<Check> {
         check(
             "CAP_SYS_PTRACE",
             Capability::SysPtrace.is_in(set),
-            "see the executables, environments and sockets of other users' processes",
+            "see the executables, folders and descriptors of other users' processes",
             Check::warning,
-            "run as root or grant CAP_SYS_PTRACE, or only the own user's processes get their service names",
+            "run as root or grant CAP_SYS_PTRACE, or --exe, --port and service names work for the own user's processes only",
         ),
         check(
             "CAP_DAC_READ_SEARCH",
             Capability::DacReadSearch.is_in(set),
-            "read files that belong to others (executables, environments)",
+            "read the environments and descriptors of other users' processes",
             Check::warning,
-            "run as root or grant CAP_DAC_READ_SEARCH",
+            "run as root or grant CAP_DAC_READ_SEARCH, or --port and OTEL_SERVICE_NAME work for the own user's processes only",
         ),
     ]
 }

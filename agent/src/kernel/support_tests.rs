@@ -98,6 +98,11 @@ fn capabilities_are_told_apart() {
     fake.capabilities(&[21]);
     assert_eq!(fake.status("CAP_BPF"), Some(Status::Ok), "CAP_SYS_ADMIN includes it");
     assert_eq!(fake.status("CAP_SYS_PTRACE"), Some(Status::Warning), "CAP_SYS_ADMIN does not include it");
+    let restrictions: Vec<String> = fake.report().restrictions().collect();
+    assert_eq!(restrictions.len(), 2, "{restrictions:?}");
+    assert!(restrictions.iter().any(|sentence| sentence.contains("grant CAP_SYS_PTRACE")), "{restrictions:?}");
+    fake.capabilities(&[2, 19, 38, 39]);
+    assert_eq!(fake.report().restrictions().count(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -64,7 +65,7 @@ impl Host {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The process with its Resource.
-    pub process: Process,
+    pub process: Arc<Process>,
     /// Where its service's name comes from.
     pub source: NameSource,
     /// Its executable.
@@ -72,7 +73,7 @@ pub struct Identity {
 }
 
 /// Reads identities.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identifier {
     proc: Proc,
     host: Host,
@@ -93,20 +94,53 @@ impl Identifier {
         &self.proc
     }
 
-    /// Who a process is; `None` once it has ended. This reads files of the process's own choice, and may wait for them:
-    /// not for a thread that must not wait.
+    /// Who a process is; `None` once it has ended. This reads files and memory of the process's own choice, and may wait for
+    /// them for ever: not for a thread that must not wait (see [`super::reader`]).
     pub fn identify(&mut self, pid: Pid) -> Option<Identity> {
         let stat = self.proc.stat(pid)?;
         let facts = self.facts(pid);
         let name = self.name(pid, &facts, &stat);
         let executable = self.executables.inspect(&self.proc.exe_file(pid));
+        let owner = self.owner(pid);
+        Some(self.describe(pid, &stat, facts, name, executable, owner.as_deref()))
+    }
+
+    /// Who a process is as far as the kernel alone knows, which never has to wait; `None` once it has ended.
+    #[must_use]
+    pub fn glance(&self, pid: Pid) -> Option<Identity> {
+        let stat = self.proc.stat(pid)?;
+        let facts = self.kernel_facts(pid);
+        let name = facts.name(|_| None);
+        Some(self.describe(pid, &stat, facts, name, Executable::default(), None))
+    }
+
+    /// A copy of its parent that runs the same program: everything is the parent's but what tells the two apart. Of one that
+    /// has ended, whose copy it was and its id is all that is known.
+    #[must_use]
+    pub fn inherit(&self, parent: &Identity, child: Pid) -> Identity {
+        let Some(stat) = self.proc.stat(child) else {
+            let process = Process { pid: child, started: 0, ..Process::clone(&parent.process) }.without_instance();
+            return Identity { process: Arc::new(process), ..parent.clone() };
+        };
+        let mut process = Process { pid: child, started: stat.started, ..Process::clone(&parent.process) };
+        self.distinguish(&mut process, &stat);
+        Identity { process: Arc::new(process), ..parent.clone() }
+    }
+
+    fn describe(
+        &self,
+        pid: Pid,
+        stat: &Stat,
+        facts: Facts,
+        name: Name,
+        executable: Executable,
+        owner: Option<&str>,
+    ) -> Identity {
         let runtime = executable.runtime;
         let mut resource = Resource::default();
         resource.add("service.name", &name.text);
         self.describe_process(&mut resource, &facts, executable);
-        if let Some(owner) = self.owner(pid) {
-            resource.add("process.owner", &owner);
-        }
+        resource.add("process.owner", owner.unwrap_or_default());
         self.describe_surroundings(&mut resource, &facts);
         for (key, value) in &facts.attributes {
             let observed = OBSERVED.iter().any(|prefix| key.starts_with(prefix)) && resource.0.contains_key(key);
@@ -116,21 +150,11 @@ impl Identifier {
         }
         let given_instance = resource.0.remove("service.instance.id");
         let mut process = Process { pid, started: stat.started, runtime, resource: resource.0.into_iter().collect() };
-        self.distinguish(&mut process, &stat);
+        self.distinguish(&mut process, stat);
         if let Some(instance) = given_instance {
             set(&mut process.resource, "service.instance.id", instance);
         }
-        Some(Identity { process, source: name.source, exe: facts.exe })
-    }
-
-    /// A copy of its parent that runs the same program: everything is the parent's but what tells the two apart.
-    /// `None` once it has ended.
-    #[must_use]
-    pub fn inherit(&self, parent: &Process, child: Pid) -> Option<Process> {
-        let stat = self.proc.stat(child)?;
-        let mut process = Process { pid: child, started: stat.started, ..parent.clone() };
-        self.distinguish(&mut process, &stat);
-        Some(process)
+        Identity { process: Arc::new(process), source: name.source, exe: facts.exe }
     }
 
     /// Sets what is different for every process.
@@ -145,17 +169,24 @@ impl Identifier {
         set(&mut process.resource, "process.creation.time", rfc3339(process.started));
     }
 
-    fn facts(&self, pid: Pid) -> Facts {
-        let environment = self.proc.environment(pid).unwrap_or_default();
-        let mut facts = Facts {
+    /// What the kernel knows: reading it neither follows a path of the process's choice nor touches its memory.
+    fn kernel_facts(&self, pid: Pid) -> Facts {
+        Facts {
             exe: self.proc.exe(pid),
             comm: self.proc.comm(pid).unwrap_or_default(),
-            arguments: self.proc.arguments(pid).unwrap_or_default(),
             cwd: self.proc.cwd(pid),
             cgroup: self.proc.cgroup(pid).as_deref().map(Cgroup::parse).unwrap_or_default(),
             host_name: self.host.name.clone(),
-            environment,
-            attributes: Vec::new(),
+            ..Facts::default()
+        }
+    }
+
+    /// Arguments and environment as well: they are in the process's memory, which may be a file that is slow to come.
+    fn facts(&self, pid: Pid) -> Facts {
+        let mut facts = Facts {
+            environment: self.proc.environment(pid).unwrap_or_default(),
+            arguments: self.proc.arguments(pid).unwrap_or_default(),
+            ..self.kernel_facts(pid)
         };
         facts.attributes = facts.variable("OTEL_RESOURCE_ATTRIBUTES").and_then(resource_attributes).unwrap_or_default();
         facts
@@ -250,7 +281,7 @@ impl Identifier {
 
     /// The name of the process's user, by the users that it sees itself.
     fn owner(&self, pid: Pid) -> Option<String> {
-        let user = self.proc.user(pid)?.to_string();
+        let user = self.proc.credentials(pid)?.user.to_string();
         let users = self.proc.file_of(pid, Path::new("/etc/passwd"))?;
         let name = users.lines().find_map(|line| {
             let mut fields = line.split(':');
@@ -258,6 +289,19 @@ impl Identifier {
             (fields.nth(1)? == user).then_some(name)
         })?;
         Some(super::proc::shown(name.as_bytes()))
+    }
+}
+
+impl Process {
+    /// The Resource without what belonged to the process it was copied from.
+    fn without_instance(mut self) -> Self {
+        self.resource.retain(|(key, _)| {
+            !matches!(key.as_str(), "service.instance.id" | "process.creation.time" | "process.parent_pid")
+        });
+        if let Some((_, pid)) = self.resource.iter_mut().find(|(key, _)| key == "process.pid") {
+            *pid = self.pid.to_string();
+        }
+        self
     }
 }
 

@@ -1,15 +1,16 @@
 //! Which processes are observed, and who they are.
 //!
-//! [`selector`] decides which, [`identity`] says who (with [`name`] for the service's name), [`table`] remembers it
-//! while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`]).
+//! [`selector`] decides which, [`identity`] says who (with [`name`] for the service's name), [`reader`] asks it on threads
+//! that may wait, [`table`] remembers it while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`]).
 
 pub mod attributes;
 pub mod cgroup;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod identity;
 pub mod name;
 pub mod proc;
+pub mod reader;
 pub mod runtime;
 pub mod script;
 pub mod selector;

@@ -7,13 +7,13 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    os::{fd::OwnedFd, unix::ffi::OsStringExt as _},
+    os::{fd::AsRawFd as _, unix::ffi::OsStringExt as _},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat as FileStat};
 
-use crate::event::Pid;
+use crate::{escape::harmless, event::Pid};
 
 /// How much of a file is looked at: arguments and environment of real services stay far below.
 const MAX_FILE: u64 = 64 * 1024;
@@ -50,6 +50,31 @@ pub struct Stat {
     pub started: u64,
 }
 
+/// Whose rights a process has, as `/proc/PID/status` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The effective user id.
+    pub user: u32,
+    /// The effective and the supplementary group ids.
+    pub groups: Vec<u32>,
+}
+
+impl Credentials {
+    /// Whether the file's mode (inode(7)) lets such a process read it.
+    fn may_read(&self, file: &FileStat) -> bool {
+        let bit = if self.user == 0 {
+            return true;
+        } else if file.st_uid == self.user {
+            Mode::RUSR
+        } else if self.groups.contains(&file.st_gid) {
+            Mode::RGRP
+        } else {
+            Mode::ROTH
+        };
+        Mode::from_raw_mode(file.st_mode).contains(bit)
+    }
+}
+
 impl Default for Proc {
     fn default() -> Self {
         Self::at("/proc")
@@ -78,6 +103,13 @@ impl Proc {
     #[must_use]
     pub fn system_link(&self, path: &str) -> Option<PathBuf> {
         std::fs::read_link(self.root.join(path)).ok()
+    }
+
+    /// The signals that this process ignores: bit 0 is signal 1.
+    #[must_use]
+    pub fn ignored_signals(&self) -> Option<u64> {
+        let status = self.system_text("self/status")?;
+        u64::from_str_radix(status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?.trim(), 16).ok()
     }
 
     /// All process ids, ascending.
@@ -177,28 +209,44 @@ impl Proc {
         })
     }
 
-    /// The effective user id.
+    /// Whose rights it has; `None` once it has ended.
     #[must_use]
-    pub fn user(&self, pid: Pid) -> Option<u32> {
+    pub fn credentials(&self, pid: Pid) -> Option<Credentials> {
         let bytes = self.read(pid, "status")?;
         let text = String::from_utf8_lossy(&bytes);
-        text.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
+        let numbers = |label: &str| -> Option<Vec<u32>> {
+            let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+            Some(line.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect())
+        };
+        // Real, effective, saved, file system: the second decides.
+        let effective = |ids: Vec<u32>| ids.get(1).copied();
+        let mut groups = numbers("Groups:").unwrap_or_default();
+        groups.extend(numbers("Gid:").and_then(effective));
+        Some(Credentials { user: effective(numbers("Uid:")?)?, groups })
     }
 
     /// A file's text as the process itself would see it.
     ///
     /// The path is resolved inside the process's root, so that neither `..` nor a symbolic link leads out of a container
-    /// to a file of the host. Only regular files are read, and opening never waits (a FIFO would).
+    /// to a file of the host. Only regular files are opened, anything else (a FIFO, a device) would notice; and only those that
+    /// the process may read by itself, for it chooses the path and the agent may read everything.
+    ///
+    /// The file may be on a file system that never answers: not for a thread that must not wait.
     #[must_use]
     pub fn file_of(&self, pid: Pid, path: &Path) -> Option<String> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, self.path(pid, "root"), folder, Mode::empty()).ok()?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let file: OwnedFd = rustix::fs::openat2(&root, path, flags, Mode::empty(), inside).ok()?;
-        if FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode) != FileType::RegularFile {
+        // Found, but not opened yet.
+        let found = rustix::fs::openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside).ok()?;
+        let status = rustix::fs::fstat(&found).ok()?;
+        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile || !self.credentials(pid)?.may_read(&status)
+        {
             return None;
         }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let reopened = format!("/proc/self/fd/{}", found.as_raw_fd());
+        let file = rustix::fs::openat(CWD, reopened, flags, Mode::empty()).ok()?;
         let mut bytes = Vec::new();
         File::from(file).take(MAX_FILE).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -258,17 +306,9 @@ fn read(path: &Path, limit: u64) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Text that can be shown: valid UTF-8, with control characters (a terminal would obey them) replaced.
+/// Text that can be shown: valid UTF-8 without what a terminal would obey.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() || is_bidirectional(c) { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
-}
-
-/// Characters that reorder the text around them, and so make it read as something else.
-fn is_bidirectional(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    harmless(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
 #[cfg(test)]

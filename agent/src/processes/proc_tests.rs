@@ -15,7 +15,7 @@ fn reads_a_process() {
     let environment = proc.environment(42).unwrap();
     assert_eq!(environment[1], ("B".to_owned(), "x=y".to_owned()));
     assert_eq!(environment[2], ("EMPTY".to_owned(), String::new()));
-    assert_eq!(proc.user(42), Some(1000));
+    assert_eq!(proc.credentials(42).unwrap(), Credentials { user: 1000, groups: vec![4, 27, 1001] });
     let stat = proc.stat(42).unwrap();
     assert_eq!((stat.parent, stat.kernel_thread, stat.started_ticks), (1, false, 1234));
     assert_eq!(stat.started, 1_700_000_012_340_000_000);
@@ -31,7 +31,7 @@ fn a_vanished_process_is_none() {
     assert_eq!(proc.arguments(42), None);
     assert_eq!(proc.environment(42), None);
     assert_eq!(proc.stat(42), None);
-    assert_eq!(proc.user(42), None);
+    assert_eq!(proc.credentials(42), None);
     assert!(proc.sockets(42).is_empty() && proc.listeners(42).is_empty());
 }
 
@@ -94,9 +94,57 @@ fn files_are_looked_up_inside_the_process_root() {
     assert_eq!(read("/app/escape"), None);
     assert_eq!(read("/../../secret"), None);
     assert_eq!(read("/app"), None, "a folder is no file");
-    let fifo = fake.path("7/root/app/fifo");
-    rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
-    assert_eq!(read("/app/fifo"), None, "and does not wait for a writer");
+}
+
+#[test]
+fn only_regular_files_are_opened_and_only_their_beginning_is_read() {
+    let fake = Fake::new();
+    fake.process(7, "/bin/x", &["x"]);
+    fake.write("7/root/app/sparse", b"{");
+    std::fs::File::options().write(true).open(fake.path("7/root/app/sparse")).unwrap().set_len(1 << 30).unwrap();
+    fake.hang("7/root/app/fifo");
+    // /dev/zero, where root runs the tests: it has a mode that lets everybody read.
+    let (zero, mode) = (fake.path("7/root/app/zero"), Mode::RUSR | Mode::ROTH);
+    let _ = rustix::fs::mknodat(CWD, zero, FileType::CharacterDevice, mode, rustix::fs::makedev(1, 5));
+    fake.link("7/root/app/to-zero", "zero");
+    fake.link("7/root/app/loop", "loop");
+    fake.link("7/root/app/magic", "/proc/self/exe");
+    std::fs::create_dir(fake.path("7/root/proc")).unwrap();
+    let proc = fake.proc();
+    let read = |path: &str| proc.file_of(7, Path::new(path));
+    assert_eq!(read("/app/sparse").map(|text| text.len() as u64), Some(MAX_FILE));
+    assert_eq!(read("/app/fifo"), None);
+    for path in ["/app/zero", "/app/to-zero", "/app/loop", "/app/magic", "/app/none", ""] {
+        assert_eq!(read(path), None, "{path}");
+    }
+}
+
+#[test]
+fn what_the_process_may_not_read_is_not_read_for_it() {
+    let fake = Fake::new();
+    fake.process(7, "/bin/x", &["x"]);
+    fake.write("7/root/secret", b"of root");
+    let secret = fake.path("7/root/secret");
+    let mode = |bits| rustix::fs::chmod(&secret, Mode::from_raw_mode(bits)).unwrap();
+    let read = || fake.proc().file_of(7, Path::new("/secret")).is_some();
+    let as_whom = |user: u32, group: u32, more: u32| {
+        let status = format!("Uid:\t0\t{user}\t0\t0\nGid:\t0\t{group}\t0\t0\nGroups:\t{more} \n");
+        fake.write("7/status", status.as_bytes());
+    };
+    let own = rustix::fs::stat(&secret).unwrap();
+    let other = own.st_uid + 1000;
+    as_whom(other, 7, 8);
+    mode(0o440);
+    assert!(!read());
+    mode(0o444);
+    assert!(read());
+    mode(0o440);
+    as_whom(other, own.st_gid, 8);
+    assert!(read(), "its group");
+    as_whom(other, 7, own.st_gid);
+    assert!(read(), "one of its groups");
+    as_whom(own.st_uid, 7, 8);
+    assert!(read(), "its own");
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub struct Executable {
 }
 
 /// Executables that were looked at, by what identifies a file's content: device, inode, time of its last change.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Executables {
     seen: LruCache<(u64, u64, i64), Executable>,
 }

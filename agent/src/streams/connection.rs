@@ -141,6 +141,17 @@ impl Connection {
         }
     }
 
+    /// Nobody knows what was moved since.
+    pub fn lose(&mut self, time: Time, signals: &mut Signals) {
+        let Stage::Parsing { protocol, .. } = &mut self.stage else { return };
+        self.flows.iter_mut().for_each(Flow::drop_held);
+        signals.push(Signal::Lost(Loss::Gap));
+        for role in [Role::Client, Role::Server] {
+            protocol.lost(role, time, signals);
+        }
+        self.settle(signals);
+    }
+
     /// A direction, or both, ended.
     pub fn end(&mut self, end: End, time: Time, signals: &mut Signals) {
         let Stage::Parsing { protocol, local, ended, .. } = &mut self.stage else {

@@ -61,6 +61,8 @@ losses! {
     UnknownStatement = "unknown_statement",
     /// An engine table was full: the oldest entry was dropped.
     Evicted = "evicted",
+    /// What a call moved on a socket that had been evicted, before the kernel could announce it again.
+    Unfollowed = "unfollowed",
     /// A process uses io_uring: its traffic is not seen.
     IoUring = "io_uring",
     /// The export queue was full: a span was dropped.
@@ -94,7 +96,8 @@ impl Loss {
             | Loss::Incomplete
             | Loss::Unfinished
             | Loss::Unmatched
-            | Loss::UnknownStatement => None,
+            | Loss::UnknownStatement
+            | Loss::Unfollowed => None,
         }
     }
 }

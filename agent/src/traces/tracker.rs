@@ -34,6 +34,7 @@ pub const INCOMPLETE: &str = "syspan.incomplete";
 #[derive(Debug)]
 struct Node {
     pid: Pid,
+    process: Arc<Process>,
     kind: Kind,
     socket: SocketId,
     trace_id: TraceId,
@@ -62,6 +63,8 @@ pub struct Request<'a> {
     pub role: Role,
     /// The call that completed (the recognised part of) it.
     pub task: Task,
+    /// Whose call that was. The span is this process's, whoever reads or writes the rest (a descriptor can be passed on).
+    pub process: Arc<Process>,
     /// Its first byte.
     pub start: Time,
     /// Position of its first byte.
@@ -229,6 +232,7 @@ impl Tracker {
     fn root(&mut self, kind: Kind, request: &Request<'_>) -> Node {
         Node {
             pid: request.task.pid,
+            process: Arc::clone(&request.process),
             kind,
             socket: request.socket.id,
             trace_id: self.ids.trace(),
@@ -258,7 +262,7 @@ impl Tracker {
     }
 
     /// The exchange is over: its span.
-    pub fn closed(&mut self, id: NodeId, exchange: Exchange, process: &Arc<Process>) -> Option<Span> {
+    pub fn closed(&mut self, id: NodeId, exchange: Exchange) -> Option<Span> {
         let node = self.remove(id)?;
         let Exchange { name, start, end, mut attributes, status } = exchange;
         if let Some(parent) = node.parent {
@@ -280,7 +284,7 @@ impl Tracker {
             end: self.wall(end).max(start),
             attributes,
             status,
-            process: Arc::clone(process),
+            process: node.process,
         })
     }
 

@@ -23,6 +23,11 @@ pub const MAX_TAIL: usize = 64;
 /// How many events may be put together on a CPU at a time: one, and those of threads that interrupt it.
 pub const SCRATCHES_OF_A_CPU: u32 = 4;
 
+/// Stand for `bpf_preempt_disable` and `bpf_preempt_enable` as numbers of helpers, until the agent links them.
+pub const PREEMPT_DISABLE: u32 = 0x5359_0001;
+/// See [`PREEMPT_DISABLE`].
+pub const PREEMPT_ENABLE: u32 = 0x5359_0002;
+
 /// Longest path of a Unix socket (`sun_path`).
 pub const MAX_PATH: usize = 108;
 

@@ -12,7 +12,7 @@ use syspan_abi::{MAX_SYSCALLS, Syscall};
 
 use crate::{
     config::config,
-    socket,
+    preemption, socket,
     thread::{self, Call, Caller, op},
 };
 
@@ -41,27 +41,32 @@ pub fn enter_syscall(context: RawTracePointContext) -> i32 {
         return 0;
     }
     let syscall = config!(syscalls[number as usize]);
-    if syscall == Syscall::Other as u8 {
-        return 0;
+    if syscall != Syscall::Other as u8 {
+        preemption::without(|| entered(&context, syscall, number as u32));
     }
+    0
+}
+
+/// A system call that is looked at begins.
+#[inline(always)]
+fn entered(context: &RawTracePointContext, syscall: u8, number: u32) {
     let both = bpf_get_current_pid_tgid();
-    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: number as u32 };
+    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number };
     if !thread::is_observed(caller.pid) {
         if syscall == Syscall::Listen as u8 && config!(watch_listen) != 0 {
             thread::begin(caller, &Call { op: op::LISTEN, ..Call::default() });
         }
-        return 0;
+        return;
     }
     if config!(preemptible) != 0 {
         thread::forget(caller.tid);
     }
     // A 32-bit program's calls have other numbers.
     if thread::is_compat() {
-        return 0;
+        return;
     }
     let arguments = Arguments::read(context.arg(0));
     enter(syscall, caller, &arguments);
-    0
 }
 
 #[inline(always)]
@@ -122,13 +127,20 @@ fn enter(syscall: u8, caller: Caller, arguments: &Arguments) {
 /// `sys_exit(regs: struct pt_regs *, ret: long)`, since 2.6.37; as a raw tracepoint since 4.17.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn exit_syscall(context: RawTracePointContext) -> i32 {
+    preemption::without(|| left(&context));
+    0
+}
+
+/// A system call ends.
+#[inline(always)]
+fn left(context: &RawTracePointContext) {
     let both = bpf_get_current_pid_tgid();
     let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: 0 };
-    let Some((turn, call)) = thread::finish(caller.tid) else { return 0 };
+    let Some((turn, call)) = thread::finish(caller.tid) else { return };
     // The exit of the call that was kept may not have been shown to this program; this is another one's then.
     let registers: u64 = context.arg(0);
     if config!(preemptible) != 0 && socket::kernel::<u32>(registers, config!(offsets.regs_number)) != call.number {
-        return 0;
+        return;
     }
     let result: i64 = context.arg(1);
     match call.op {
@@ -139,5 +151,4 @@ pub fn exit_syscall(context: RawTracePointContext) -> i32 {
         op::EPOLL_DELETE => wait::exit_epoll_delete(&call, result),
         _ => transfer::exit(caller, turn, &call, result),
     }
-    0
 }

@@ -116,3 +116,77 @@ fn a_request_in_the_very_call_that_ends_the_connection_s_parsing() {
     assert_eq!(run.engine.accounts().requests.opened, 1);
     assert_balanced(&run);
 }
+
+#[test]
+fn a_process_that_ends_while_events_are_lost_proves_no_failure() {
+    for (lost, expected) in [(None, Some("connection_closed")), (Some("ring_full"), None), (Some("notice_lost"), None)]
+    {
+        let mut world = World::new();
+        let (front, kept) = (world.accept(T), world.accept(T));
+        world.request(T, front, "/open");
+        world.request(T, kept, "/answered");
+        world.answer(T, kept);
+        world.write(T, front, b"HTTP/1.1 200"); // held until the rest comes
+        if let Some(cause) = lost {
+            let time = world.tick();
+            world.events.push(Event::Lost { time, cause: cause.to_owned(), count: 2 });
+        }
+        world.exit(1);
+        let run = world.run();
+        let span = run.server("/open");
+        assert_eq!(span.string("error.type"), expected, "{lost:?}");
+        assert_eq!(span.attribute(INCOMPLETE).is_some(), lost.is_some());
+        assert_eq!(run.server("/answered").attribute(INCOMPLETE), None);
+        assert_eq!(run.engine.held, 0);
+        assert_balanced(&run);
+    }
+}
+
+#[test]
+fn more_open_requests_on_a_connection_than_are_kept() {
+    let mut world = World::new();
+    let front = world.accept(T);
+    world.read(T, front, get("/ahead").repeat(300));
+    for _ in 0..300 {
+        world.answer(T, front);
+    }
+    let run = world.run();
+    assert_eq!(run.lost(Loss::Evicted), 1);
+    assert_eq!(run.spans.len() as u64, run.lost(Loss::Incomplete));
+    assert_balanced(&run);
+}
+
+#[test]
+fn more_held_bytes_than_are_kept() {
+    let mut world = World::new();
+    let connections = HELD_LIMIT / 15_000 + 10;
+    for n in 0..connections {
+        let front = world.accept(T);
+        world.request(T, front, &format!("/open{n}"));
+        world.write(T, front, [&b"HTTP/1.1 200 OK\r\nX: "[..], &vec![b'x'; 15_000]].concat());
+    }
+    let run = world.run();
+    assert!(run.lost(Loss::Evicted) > 0 && run.lost(Loss::Unfinished) > 0);
+    assert_eq!(run.engine.accounts().requests.opened, connections as u64);
+    assert_balanced(&run);
+}
+
+#[test]
+fn more_events_at_once_than_the_order_holds() {
+    let mut world = World::new();
+    let front = world.accept(T);
+    let exchanges = 51_000;
+    for n in 0..exchanges {
+        world.request(T, front, &format!("/n{n}"));
+        world.answer(T, front);
+    }
+    for (n, event) in world.events.iter_mut().enumerate() {
+        if let Event::Data(data) = event {
+            data.time = 2_000_000 + n as Time; // all within the window
+        }
+    }
+    let run = world.run();
+    assert_eq!(run.spans.len(), exchanges);
+    run.assert_no_losses();
+    assert_balanced(&run);
+}

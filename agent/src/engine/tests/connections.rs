@@ -5,6 +5,9 @@ use super::*;
 const CLIENT: Thread = (1, 1);
 const SERVER: Thread = (2, 2);
 
+/// A process that takes over sockets.
+const HEIR: Thread = (77, 77);
+
 fn world() -> World {
     let mut world = World::new();
     world.process(1, "gateway", Runtime::Threads);
@@ -174,6 +177,39 @@ fn a_process_that_ends_closes_its_sockets() {
     assert!(run.engine.connections.contains(&far));
     assert!(!run.engine.connections.contains(&near) && !run.engine.connections.contains(&idle));
     assert!(!run.engine.traces.processes.contains_key(&1));
+}
+
+#[test]
+fn a_number_that_is_used_again_closes_the_sockets_of_one_process() {
+    let mut world = world();
+    let (of_first, of_second) = (world.accept(SERVER), world.accept(CLIENT));
+    world.request(SERVER, of_first, "/first");
+    world.request(CLIENT, of_second, "/second");
+    world.exit(SERVER.0);
+    world.exit(CLIENT.0);
+    // Time goes on, but not as long as sockets are waited for.
+    world.time += 150_000_000;
+    world.events.push(Event::Tick { time: world.time });
+    world.process(SERVER.0, "again", Runtime::Threads);
+    // The other process had passed its socket on.
+    world.answer(HEIR, of_second);
+    let run = world.run();
+    assert_eq!(run.server("/first").string("error.type"), Some("connection_closed"));
+    assert_eq!(run.server("/second").string("error.type"), None);
+}
+
+#[test]
+fn a_span_is_the_process_s_that_read_the_request() {
+    let mut world = world();
+    world.process(HEIR.0, "heir", Runtime::Threads);
+    let socket = world.accept(SERVER);
+    world.request(SERVER, socket, "/passed-on");
+    world.answer(HEIR, socket);
+    world.request(HEIR, socket, "/own");
+    world.answer(HEIR, socket);
+    let run = world.run();
+    assert_eq!(run.server("/passed-on").process.pid, SERVER.0);
+    assert_eq!(run.server("/own").process.service_name(), "heir");
 }
 
 #[test]

@@ -10,7 +10,10 @@ use http::{HeaderName, HeaderValue};
 use opentelemetry_otlp as names;
 use reqwest::Url;
 
-use super::environment::{Environment, count, milliseconds, path, server_url};
+use super::{
+    endpoint::{endpoint, server_url, with_path},
+    environment::{Environment, count, milliseconds, path},
+};
 
 /// Spans that may wait for the collector. Larger than the SDKs' 2 048, which is meant for one process: this agent sees
 /// all of a host, and an outage of 20 s at 3 000 spans/s must cost nothing. [`super::queue::MAX_BYTES`] bounds the
@@ -79,7 +82,7 @@ pub(super) enum Signal {
 
 impl Signal {
     /// What the HTTP transport appends to a base URL.
-    fn path(self) -> &'static str {
+    pub(super) fn path(self) -> &'static str {
         match self {
             Self::Traces => "v1/traces",
             Self::Metrics => "v1/metrics",
@@ -353,46 +356,6 @@ impl Reader<'_, '_> {
         ];
         SETTINGS.iter().any(|name| signal.variables(name).iter().any(|name| self.environment.get(name).is_some()))
     }
-}
-
-/// The endpoint by the rules of the specification: the signal's own is used as it is (`/` if it has no path), the
-/// general one is a base, and there is a default.
-fn endpoint(environment: &mut Environment<'_>, signal: Signal, protocol: Protocol) -> Option<Url> {
-    const EXPECTED: &str = "a URL like http://localhost:4318";
-    let insecure = match signal.variables("INSECURE").iter().find(|name| environment.get(name).is_some()) {
-        Some(name) => environment.enabled(name),
-        None => false,
-    };
-    // Only gRPC may leave out the scheme; INSECURE decides then.
-    let parse = |text: &str| match protocol {
-        Protocol::Grpc if !text.contains("://") => {
-            server_url(&format!("{}://{text}", if insecure { "http" } else { "https" }))
-        }
-        _ => server_url(text),
-    };
-    let [own, general] = signal.variables("ENDPOINT");
-    if let Some(url) = environment.value(&own, parse, EXPECTED) {
-        return Some(url);
-    }
-    let base = environment.value(&general, parse, EXPECTED);
-    match protocol {
-        Protocol::Grpc => base.or_else(|| server_url("http://localhost:4317")),
-        Protocol::HttpProtobuf => {
-            base.or_else(|| server_url("http://localhost:4318")).map(|base| with_path(base, signal))
-        }
-    }
-}
-
-/// A base URL with the signal's path; one that has a signal's path already is one of that signal or its neighbour's.
-fn with_path(mut url: Url, signal: Signal) -> Url {
-    let path = url.path().trim_end_matches('/');
-    if path.ends_with(signal.path()) {
-        return url;
-    }
-    let base = path.strip_suffix(Signal::Traces.path()).unwrap_or(path).trim_end_matches('/');
-    let path = format!("{base}/{}", signal.path());
-    url.set_path(&path);
-    url
 }
 
 fn compression(text: &str) -> Option<bool> {

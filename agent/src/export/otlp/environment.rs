@@ -5,7 +5,6 @@ use std::{path::PathBuf, time::Duration};
 
 use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use reqwest::Url;
 
 use super::config::Signal;
 
@@ -100,11 +99,6 @@ impl<'a> Environment<'a> {
             }
         }
     }
-}
-
-/// A server's URL.
-pub(super) fn server_url(text: &str) -> Option<Url> {
-    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// Milliseconds, more than none.

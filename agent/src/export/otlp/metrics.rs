@@ -18,10 +18,8 @@ use super::{
     transport::{Outcome, Transport},
 };
 use crate::{
-    export::{
-        metrics::{Period, Snapshot, message},
-        plain::harmless,
-    },
+    escape::harmless,
+    export::metrics::{Period, Snapshot, message},
     processes::Process,
 };
 

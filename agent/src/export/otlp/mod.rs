@@ -8,6 +8,7 @@
 //! SDK's `SpanData`.
 
 mod config;
+mod endpoint;
 mod environment;
 mod grpc;
 mod http;

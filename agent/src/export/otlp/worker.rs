@@ -19,7 +19,7 @@ use super::{
     config::TracesConfig,
     transport::{Outcome, Transport},
 };
-use crate::export::{plain::harmless, proto::resource_spans};
+use crate::{escape::harmless, export::proto::resource_spans};
 
 /// First pause after a failure; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -8,7 +8,8 @@ use super::{
     steps::{Step, steps},
 };
 use crate::{
-    export::plain::{columns, duration, fit, harmless, shorten},
+    escape::harmless,
+    export::plain::{columns, duration, fit, shorten},
     traces::span::Span,
 };
 

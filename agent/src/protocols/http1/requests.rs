@@ -125,7 +125,7 @@ impl Http1 {
             // A client that goes on at a turn has the response to what it asked before: what was seen of it is all.
             self.close_all(self.responses.last, signals);
             if !begin.turned && self.opened > 0 {
-                signals.push(Signal::Lost(Loss::Incomplete));
+                signals.push(Signal::Lost(Loss::Gap));
                 return true;
             }
         }

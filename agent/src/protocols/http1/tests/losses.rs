@@ -71,7 +71,7 @@ fn a_lost_response_is_not_replaced_by_the_next_one() {
     driver.send(Client, 3, GET);
     // Nothing of the first response was seen, and the second request does not begin a turn: whose is this?
     driver.send(Server, 4, OK);
-    assert_eq!(brief(&driver.signals), ["+0", ".0", "lost incomplete", "-0", "lost incomplete"]);
+    assert_eq!(brief(&driver.signals), ["+0", ".0", "lost incomplete", "-0", "lost gap"]);
     driver.take();
     driver.send(Client, 5, GET);
     driver.send(Server, 6, OK);
