@@ -25,8 +25,12 @@ use crate::{
 /// Sockets followed at once; the least recently used is given up and counted. The kernel's table has the same size.
 const SOCKET_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
-/// Bytes of unfinished messages held over all sockets; a socket that goes beyond it is given up and counted.
-const HELD_LIMIT: usize = 64 * 1024 * 1024;
+/// Bytes of unfinished messages, prepared statements and open exchanges held over all sockets. Some thousand connections with the
+/// statements of a usual application fit; beyond it, those that were not used for longest are given up and counted.
+pub const HELD_LIMIT: usize = 64 * 1024 * 1024;
+
+/// How much is made free then, so that looking for it is rare.
+const HELD_ROOM: usize = HELD_LIMIT / 8;
 
 /// Processes remembered. They are dropped when they end, so only lost events let them pile up.
 const PROCESS_LIMIT: usize = 65_536;
@@ -134,6 +138,17 @@ impl Engine {
         Accounts { events: self.events, requests, losses: self.losses().clone() }
     }
 
+    /// Bytes that are held of all connections: unfinished messages, and what their parsers keep.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        debug_assert_eq!(
+            self.held,
+            self.connections.iter().map(|(_, followed)| followed.connection.held()).sum::<usize>(),
+            "each connection's bytes are counted"
+        );
+        self.held
+    }
+
     /// Exchanges open now.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -232,10 +247,7 @@ impl Engine {
         if self.connections.len() == self.connections.cap().get()
             && let Some((&oldest, _)) = self.connections.peek_lru()
         {
-            self.traces.losses.count(Loss::Evicted);
-            output.advice.push(Advice::Forget(oldest));
-            self.forgotten.push(oldest, ());
-            self.remove(oldest);
+            self.evict(oldest, output);
         }
         self.forgotten.pop(&id);
         self.sockets.entry(task.pid).or_default().insert(id);
@@ -275,15 +287,39 @@ impl Engine {
             output.advice.push(Advice::Sql(data.socket));
         }
         self.held = (self.held + followed.connection.held()).saturating_sub(before);
-        if self.held > HELD_LIMIT && followed.connection.held() > 0 {
-            self.traces.losses.count(Loss::Evicted);
-            self.held = self.held.saturating_sub(followed.connection.held());
-            followed.connection.give_up();
-        }
         if followed.connection.is_over() {
             output.advice.push(Advice::Ignore(data.socket));
             self.remove(data.socket);
         }
+        if self.held > HELD_LIMIT {
+            self.make_room(output);
+        }
+    }
+
+    /// Gives up what was not used for longest and holds anything.
+    fn make_room(&mut self, output: &mut Output) {
+        let mut wanted = (self.held + HELD_ROOM).saturating_sub(HELD_LIMIT);
+        let mut evicted = Vec::new();
+        for (&socket, Followed { connection, .. }) in self.connections.iter().rev() {
+            if wanted == 0 {
+                break;
+            }
+            if connection.held() > 0 {
+                wanted = wanted.saturating_sub(connection.held());
+                evicted.push(socket);
+            }
+        }
+        for socket in evicted {
+            self.evict(socket, output);
+        }
+    }
+
+    /// There is no room for it any more. Should it be used again, it is announced again, and read as an older connection.
+    fn evict(&mut self, socket: SocketId, output: &mut Output) {
+        self.traces.losses.count(Loss::Evicted);
+        output.advice.push(Advice::Forget(socket));
+        self.forgotten.push(socket, ());
+        self.remove(socket);
     }
 
     /// A direction, or both, ended; `first` tells the connection what is to be known before.

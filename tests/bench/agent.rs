@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
-use syspan_tests::{server::Server, syspan::Syspan};
+use anyhow::Result;
+use syspan_tests::{
+    process::{self, Memory},
+    server::Server,
+    syspan::Syspan,
+};
 use tempfile::TempDir;
-
-use crate::process::{self, Memory};
 
 /// An agent that is ready.
 pub(crate) struct Agent {
@@ -67,24 +69,12 @@ impl Agent {
             ready_after: self.ready_after,
             cpu,
             wall,
-            spans: spans(&messages)?,
+            spans: syspan_tests::syspan::spans(&messages)?,
             requests,
             memory,
             losses: syspan_tests::syspan::losses(&messages)?,
         })
     }
-}
-
-/// `syspan: 12345 spans, nothing lost`
-fn spans(messages: &str) -> Result<u64> {
-    messages
-        .lines()
-        .rev()
-        .find_map(|line| {
-            let (number, rest) = line.strip_prefix("syspan: ")?.split_once(' ')?;
-            rest.starts_with("span").then(|| number.parse().ok())?
-        })
-        .with_context(|| format!("no number of spans in:\n{messages}"))
 }
 
 /// A process that does nothing.

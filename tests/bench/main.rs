@@ -7,8 +7,6 @@ mod agent;
 mod calls;
 mod cases;
 mod engine;
-mod load;
-mod process;
 mod report;
 mod states;
 mod statistics;

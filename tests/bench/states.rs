@@ -3,12 +3,14 @@
 use std::{fmt, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
+use syspan_tests::{
+    process,
+    wrk::{self, Load},
+};
 
 use crate::{
     agent::{Agent, Cost, Idle},
     cases::{Running, Target},
-    load::{self, Load},
-    process,
 };
 
 /// What is there beside the application.
@@ -76,9 +78,9 @@ impl State {
 const SETTLE: Duration = Duration::from_millis(300);
 
 fn measure(target: &Target, agent: Option<Agent>, warm_up: Duration, duration: Duration) -> Result<Measured> {
-    let warm = load::run(&target.url, warm_up)?;
+    let warm = wrk::run(&target.url, warm_up)?;
     let before = process::cpu(target.pid)?;
-    let load = load::run(&target.url, duration)?;
+    let load = wrk::run(&target.url, duration)?;
     thread::sleep(SETTLE);
     let cpu = process::cpu(target.pid)?.saturating_sub(before);
     let agent = agent.map(|agent| agent.stop(warm.requests + load.requests)).transpose()?;

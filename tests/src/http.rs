@@ -35,7 +35,7 @@ impl Client {
         Self::connect_to((Ipv4Addr::LOCALHOST, port).into())
     }
 
-    /// Connects.
+    /// Connects to another address.
     pub fn connect_to(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| address.to_string())?;
         stream.set_nodelay(true)?;

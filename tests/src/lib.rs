@@ -2,20 +2,31 @@
 //! folders that end with the value that started them, the agent itself, and a plain HTTP client.
 
 pub mod apps;
+pub mod bpf;
 pub mod causes;
+pub mod cgroup;
 pub mod http;
 pub mod mariadb;
+pub mod mixed;
+pub mod network;
 pub mod nginx;
+pub mod ordeals;
 pub mod otlp;
+pub mod packets;
+pub mod pgbench;
 pub mod ports;
 pub mod postgres;
+pub mod process;
 pub mod receiver;
+pub mod recording;
 pub mod rotel;
 pub mod server;
+pub mod statistics;
 pub mod syspan;
 pub mod tcpdump;
 pub mod tshark;
 pub mod wait;
+pub mod wrk;
 
 use std::path::{Path, PathBuf};
 

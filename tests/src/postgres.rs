@@ -1,7 +1,8 @@
 //! PostgreSQL with an own data folder.
 
 use std::{
-    fs,
+    fs::{self, OpenOptions},
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use crate::{ports, server::Server};
 
 /// Debian's PostgreSQL 15.
-const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+pub(crate) const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
 /// The operating system's user that Debian's package makes; PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
@@ -27,8 +28,13 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Creates a database cluster and starts a server for it.
+    /// Creates a database cluster and starts a server for it on 127.0.0.1.
     pub fn start() -> Result<Self> {
+        Self::start_on("127.0.0.1")
+    }
+
+    /// The same on another address of this machine, for clients of its network.
+    pub fn start_on(address: &str) -> Result<Self> {
         let folder = TempDir::with_prefix("postgres-")?;
         let data = folder.path().join("data");
         own(folder.path())?;
@@ -41,14 +47,17 @@ impl Postgres {
             .output()
             .context("initdb could not be started; `cargo xtask setup` installs it")?;
         ensure!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        let mut clients = OpenOptions::new().append(true).open(data.join("pg_hba.conf"))?;
+        clients.write_all(b"host all all samenet trust\n")?;
 
         let port = ports::free()?;
         let mut command = Command::new(Path::new(PROGRAMS).join("postgres"));
         command.current_dir(folder.path()).arg("-D").arg(&data);
         // The data live as long as a test: nothing needs to reach the disk.
-        for setting in ["fsync=off", "synchronous_commit=off", "max_connections=200", "listen_addresses=127.0.0.1"] {
+        for setting in ["fsync=off", "synchronous_commit=off", "max_connections=200"] {
             command.args(["-c", setting]);
         }
+        command.args(["-c", &format!("listen_addresses={address}")]);
         command.args(["-c", &format!("port={port}")]);
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
         // SIGQUIT is PostgreSQL's immediate shutdown.
@@ -94,13 +103,17 @@ impl Postgres {
         values.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()
     }
 
+    /// psql with an SQL script.
+    #[must_use]
+    pub fn psql(&self, file: &Path) -> Command {
+        let mut command = Command::new(Path::new(PROGRAMS).join("psql"));
+        command.args(["--quiet", "--no-psqlrc", "--file"]).arg(file).envs(self.environment());
+        command
+    }
+
     /// Runs an SQL script by psql.
     pub fn script(&self, file: &Path) -> Result<()> {
-        let output = Command::new(Path::new(PROGRAMS).join("psql"))
-            .args(["--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--file"])
-            .arg(file)
-            .envs(self.environment())
-            .output()?;
+        let output = self.psql(file).arg("--set=ON_ERROR_STOP=1").output()?;
         ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }

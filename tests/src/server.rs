@@ -91,6 +91,11 @@ impl Server {
         self.terminate()
     }
 
+    /// Sends its first process a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.group()?, signal)?)
+    }
+
     /// Kills the first process with SIGKILL and waits for its end.
     pub fn kill(mut self) -> Result<ExitStatus> {
         self.child.kill()?;

@@ -4,11 +4,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, ExitStatus, Output},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
@@ -21,6 +22,15 @@ use crate::{
 #[must_use]
 pub fn program() -> PathBuf {
     std::env::var_os("SYSPAN_BIN").map_or_else(|| crate::target().join("release/syspan"), PathBuf::from)
+}
+
+/// The agent's program, run by another command that is given it as arguments; by itself without one.
+#[must_use]
+pub fn launched(launcher: &[String]) -> Command {
+    let Some((first, rest)) = launcher.split_first() else { return Command::new(program()) };
+    let mut command = Command::new(first);
+    command.args(rest).arg(program());
+    command
 }
 
 /// A command under `syspan exec` that takes longer hangs.
@@ -52,10 +62,7 @@ impl Syspan {
 
     /// The same, run by another command that is given it as arguments (`setpriv …`).
     pub fn run_by(launcher: &[String], pids: &[u32], arguments: &[&str]) -> Result<Self> {
-        let (first, rest) = launcher.split_first().context("no launcher")?;
-        let mut command = Command::new(first);
-        command.args(rest).arg(program());
-        Self::start_by(&command, &[&["--output", "otlp-json"], arguments].concat(), pids, &[])
+        Self::start_by(&launched(launcher), &[&["--output", "otlp-json"], arguments].concat(), pids, &[])
     }
 
     /// `syspan run` with exactly these arguments and environment, and a `--pid` for each process; returns once it is
@@ -122,6 +129,16 @@ impl Syspan {
         ensure!(status.success(), "syspan ended with {status}:\n{messages}");
         let printed = fs::read_to_string(folder.path().join("spans"))?;
         Ok(Outcome { spans: otlp::read(&printed)?, losses: losses(&messages)?, messages })
+    }
+
+    /// Waits for the end that something else brings about, and says how it ended.
+    pub fn wait_for_end(mut self) -> Result<ExitStatus> {
+        self.server.wait_for_end(wait::START)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.server.signal(signal)
     }
 
     /// SIGKILL.
@@ -194,6 +211,18 @@ pub fn accounts(messages: &str) -> Result<BTreeMap<String, Sum>> {
     Ok(accounts)
 }
 
+/// The number of spans of the closing line `syspan: 12345 spans` or `syspan: 12345 spans, nothing lost`.
+pub fn spans(messages: &str) -> Result<u64> {
+    messages
+        .lines()
+        .rev()
+        .find_map(|line| {
+            let (number, rest) = line.strip_prefix("syspan: ")?.split_once(' ')?;
+            rest.starts_with("span").then(|| number.parse().ok())?
+        })
+        .with_context(|| format!("no number of spans in:\n{messages}"))
+}
+
 /// The loss counters of the closing line `syspan: 3 spans, nothing lost`, or `syspan: not captured or lost: ring_full 7, gap 2`.
 pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
     const LOST: &str = "syspan: not captured or lost: ";
@@ -218,7 +247,7 @@ pub fn losses(messages: &str) -> Result<BTreeMap<String, u64>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
-    use super::{accounts, losses};
+    use super::{accounts, losses, spans};
 
     #[test]
     fn the_accounts_are_read_and_added_up() {
@@ -236,6 +265,8 @@ mod tests {
         let expected = [("gap".to_owned(), 1), ("ring_full".to_owned(), 7)];
         assert_eq!(losses(text).unwrap(), expected.into());
         assert!(losses("syspan: 1 span, nothing lost\n").unwrap().is_empty());
+        assert_eq!(spans(text).unwrap(), 5);
+        assert_eq!(spans("syspan: 1 span, nothing lost\n").unwrap(), 1);
         assert!(losses("syspan: ready (1 process)\n").is_err());
     }
 }

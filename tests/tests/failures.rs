@@ -6,18 +6,14 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt as _,
     process::Command,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use syspan_tests::{
     apps::App,
     causes::{differences, requests},
     http::{Client, Load},
-    postgres::Postgres,
     syspan::{self, Syspan},
-    wait,
 };
 use tempfile::TempDir;
 
@@ -89,41 +85,5 @@ fn without_privileges() -> Result<()> {
         .current_dir("/")
         .output()?;
     assert_refused(&output, 1, &["root"]);
-    Ok(())
-}
-
-#[test]
-fn killed_under_load() -> Result<()> {
-    let postgres = Postgres::start()?;
-    let app = App::orders(&postgres.environment())?;
-    let mut load = Load::connect(app.port(), 16)?;
-    let syspan = Syspan::run(&[app.pid()], &[])?;
-    let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    thread::scope(|scope| -> Result<()> {
-        let loading = scope.spawn(|| -> Result<()> {
-            // One more round after the end of the agent.
-            let mut last = false;
-            while !last {
-                last = killed.load(Ordering::Relaxed);
-                load.run(500, |number| format!("/checkout?id={number}"))?;
-                answered.fetch_add(500, Ordering::Relaxed);
-            }
-            Ok(())
-        });
-        let kill = wait::until("the first thousand answers", wait::START, || {
-            Ok((loading.is_finished() || answered.load(Ordering::Relaxed) >= 1000).then_some(()))
-        })
-        .and_then(|()| syspan.kill());
-        killed.store(true, Ordering::Relaxed);
-        match loading.join() {
-            Ok(outcome) => outcome.and(kill),
-            Err(_) => bail!("the load panicked"),
-        }
-    })?;
-    // Nothing is left behind that would disturb the next one.
-    let syspan = Syspan::run(&[app.pid()], &[])?;
-    load.run(100, |number| format!("/checkout?id={number}"))?;
-    let outcome = syspan.stop()?;
-    assert_eq!(requests(&outcome.spans).values().sum::<usize>(), 100);
     Ok(())
 }

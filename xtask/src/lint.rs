@@ -59,18 +59,7 @@ pub(crate) fn checks() -> Result<Vec<(&'static str, bool)>> {
 
 fn install_tools() -> Result<()> {
     for (name, version) in TOOLS {
-        if workspace::tools().join("bin").join(name).is_file() {
-            continue;
-        }
-        // Unoptimised: they run for a second, and an optimised build takes minutes.
-        steps::run_quietly(
-            &format!("Building {name} {version}"),
-            name,
-            Command::new("cargo")
-                .envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")])
-                .args(["install", name, "--debug", "--locked", "--version", version, "--root"])
-                .arg(workspace::tools()),
-        )?;
+        setup::cargo_tool(name, version)?;
     }
     if !workspace::tools().join("python/bin/typos").is_file() {
         setup::python_tool(TYPOS)?;

@@ -1,10 +1,12 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench`.
+//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench|fuzz|soak`.
 
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
 mod setup;
+mod soak;
 mod steps;
 mod test;
 mod vm;
@@ -38,6 +40,10 @@ enum Command {
     Demo(demo::Options),
     /// What tracing costs: writes docs/benchmarks.md
     Bench(bench::Options),
+    /// An hour of load with the agent beside it: does it grow, does it harm? Writes target/soak/report.md
+    Soak(soak::Options),
+    /// Hostile bytes: runs the fuzz targets of fuzz/, and fails if one finds something
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +55,8 @@ fn main() -> ExitCode {
         Command::Vm(options) => vm::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => soak::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

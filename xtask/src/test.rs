@@ -86,7 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn unit() -> Result<Counts> {
     let mut counts = libtest(setup::cargo()?.args(["test", "--no-fail-fast"]))?;
-    counts += libtest(setup::cargo()?.args(["test", "--package", "syspan-tests", "--lib"]))?;
+    for package in ["syspan-tests", "syspan-fuzz"] {
+        counts += libtest(setup::cargo()?.args(["test", "--package", package, "--lib"]))?;
+    }
     Ok(counts)
 }
 

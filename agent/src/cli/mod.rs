@@ -7,7 +7,7 @@ mod held;
 mod observer;
 mod pipeline;
 mod record;
-mod recording;
+pub mod recording;
 mod replay;
 mod run;
 mod sink;

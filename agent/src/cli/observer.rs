@@ -41,6 +41,10 @@ const PROC: &str = "/proc";
 /// Processes that may be let go while the ring buffer still tells of them.
 const MAX_DISMISSED: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 
+/// Records that are read in one turn of the loop. Under more load than the agent can bear the ring is never empty, and
+/// signals, finished spans and loss counters must have their turn nevertheless.
+const TURN: usize = 4096;
+
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
     capture: Capture,
@@ -151,22 +155,45 @@ impl Observer {
             .map_err(|error| format!("the kernel does not let syspan give up its privileges: {error}").into())
     }
 
-    /// Hands over what waits in the ring buffer, as far as it is known whose it is.
-    pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) {
+    /// Hands over what waits in the ring buffer, as far as it is known whose it is; at most [`TURN`] records. Says whether that was
+    /// all.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) -> bool {
         self.held.release(&mut self.table, &mut take);
-        while let Some(record) = self.capture.next_record() {
+        let mut all = false;
+        for _ in 0..TURN {
+            let Some(record) = self.capture.next_record() else {
+                all = true;
+                break;
+            };
             self.handle(record, &mut take);
+        }
+        self.held.release(&mut self.table, &mut take);
+        all
+    }
+
+    /// The same at the end of a run: everything that happened until now, and not what goes on happening.
+    pub(super) fn drain_last(&mut self, mut take: impl FnMut(Event)) {
+        let end = now();
+        while let Some(record) = self.capture.next_record() {
+            let later = record.time().is_some_and(|time| time > end);
+            self.handle(record, &mut take);
+            if later {
+                break;
+            }
         }
         self.held.release(&mut self.table, &mut take);
     }
 
-    /// What the kernel could not tell since the last call, and the time, behind what was drained before.
-    pub(super) fn tick(&mut self, mut take: impl FnMut(Event)) {
+    /// What the kernel could not tell since the last call, and, if `all` that had happened before was drained, the time: what
+    /// still waits is older and would come too late to be put in order.
+    pub(super) fn tick(&mut self, all: bool, mut take: impl FnMut(Event)) {
         let time = now();
         for event in self.capture.losses(time) {
             self.held.pass(event, &mut take);
         }
-        self.held.pass(Event::Tick { time }, &mut take);
+        if all {
+            self.held.pass(Event::Tick { time }, &mut take);
+        }
     }
 
     /// The last call of a run: hands over what is held.

@@ -51,10 +51,15 @@ pub(super) fn run(
             wait(observer)?;
         }
         let time = now();
-        observer.drain(|event| engine.step(event, &mut output));
+        let all = if last {
+            observer.drain_last(|event| engine.step(event, &mut output));
+            true
+        } else {
+            observer.drain(|event| engine.step(event, &mut output))
+        };
         if last || time.saturating_sub(last_tick) >= TICK {
             last_tick = time;
-            observer.tick(|event| engine.step(event, &mut output));
+            observer.tick(all, |event| engine.step(event, &mut output));
             sink.account(engine.accounts(), time);
         }
         for advice in output.advice.drain(..) {

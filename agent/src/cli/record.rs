@@ -47,10 +47,12 @@ pub(super) fn record(
                 failed = writer.write(&event).err();
             }
         };
-        observer.drain(&mut take);
         if last {
-            observer.tick(&mut take);
+            observer.drain_last(&mut take);
+            observer.tick(true, &mut take);
             observer.finish(&mut take);
+        } else {
+            observer.drain(&mut take);
         }
         if let Some(error) = failed {
             return Err(error.into());

@@ -14,7 +14,8 @@ const LINE_LIMIT: u64 = 1024 * 1024;
 
 /// Why a recording cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RecordingError {
+#[expect(missing_docs, reason = "each has its sentence")]
+pub enum RecordingError {
     #[error("{path} cannot be {what}: {source}")]
     File { path: String, what: &'static str, source: io::Error },
     #[error("{path}, line {line}: this is no event of a recording: {source}; docs/recording.md describes the format")]
@@ -69,6 +70,18 @@ impl Writer {
     fn failed(&self, source: io::Error) -> RecordingError {
         RecordingError::File { path: self.path.clone(), what: "written", source }
     }
+}
+
+/// The events of a recording that is called `name` in errors; nothing comes after an error.
+pub fn read(name: &str, input: impl BufRead + 'static) -> impl Iterator<Item = Result<Event, RecordingError>> {
+    let mut reader = Some(Reader::new(name.to_owned(), Box::new(input)));
+    std::iter::from_fn(move || {
+        let event = reader.as_mut()?.next();
+        if event.is_err() {
+            reader = None;
+        }
+        event.transpose()
+    })
 }
 
 /// Reads a recording, line by line.

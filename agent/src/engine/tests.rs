@@ -8,6 +8,7 @@ mod calls;
 mod connections;
 mod event_loops;
 mod headers;
+mod losses;
 mod simulation;
 
 use std::{collections::HashMap, sync::Arc};

@@ -39,6 +39,19 @@ pub enum Record {
     IoUring(Pid),
 }
 
+impl Record {
+    /// When, where it says so.
+    #[must_use]
+    pub fn time(&self) -> Option<Time> {
+        match self {
+            Record::Event(event) => event.time(),
+            Record::Socket(socket, _) => Some(socket.time),
+            Record::Exit { time, .. } => Some(*time),
+            Record::Exec(_) | Record::Fork { .. } | Record::Listen(_) | Record::IoUring(_) => None,
+        }
+    }
+}
+
 /// A cursor over a record's little pieces; every read is checked.
 struct Reader<'a>(&'a [u8]);
 

@@ -248,6 +248,10 @@ fn refused(name: &'static str, error: &CaptureError) -> Check {
 
 /// Why a program was not loaded: the verifier's verdict, and the error of the system call.
 fn reason(log: &str, error: &std::io::Error) -> String {
+    // Then the log is cut off somewhere, and its last line says nothing.
+    if error.kind() == std::io::ErrorKind::StorageFull {
+        return "the verifier gave up, and its log is too long to be read".to_owned();
+    }
     verdict(log).map_or_else(|| error.to_string(), |verdict| format!("{verdict} ({error})"))
 }
 

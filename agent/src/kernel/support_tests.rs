@@ -156,7 +156,7 @@ fn programs_that_load_are_counted() {
 #[test]
 fn a_program_that_is_refused_is_missing() {
     let mut report = Fake::new().report();
-    report.add_programs(Err(&CaptureError::Program { name: "exit".into(), source: ProgramError::AlreadyLoaded }));
+    report.add_programs(Err(&CaptureError::Program { name: "exit", source: ProgramError::AlreadyLoaded }));
     assert!(!report.supported && report.programs.is_empty());
     assert!(report.require().unwrap_err().to_string().contains("refused the eBPF program exit"));
 }
@@ -168,6 +168,8 @@ fn of_a_verifiers_log_only_the_verdict_is_said() {
     let error = || std::io::Error::from_raw_os_error(13);
     let said = reason(log, &error());
     assert_eq!(said, "R2 unbounded memory access, use 'var &= const' (Permission denied (os error 13))");
+    let cut_off = reason("1808: (db) lock", &std::io::Error::from_raw_os_error(28));
+    assert_eq!(cut_off, "the verifier gave up, and its log is too long to be read");
     assert_eq!(reason("", &error()), "Permission denied (os error 13)");
     assert_eq!(reason("processed 0 insns\n", &error()), "Permission denied (os error 13)");
 }

@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::{fd::AsRawFd as _, unix::ffi::OsStringExt as _},
     path::{Path, PathBuf},
 };
@@ -263,8 +263,11 @@ impl Proc {
     pub fn listeners(&self, pid: Pid) -> Vec<(u64, u16)> {
         let mut found = Vec::new();
         for file in ["net/tcp", "net/tcp6"] {
-            let bytes = read(&self.path(pid, file), MAX_SOCKETS_FILE).unwrap_or_default();
-            found.extend(String::from_utf8_lossy(&bytes).lines().filter_map(listener));
+            let Ok(file) = File::open(self.path(pid, file)) else { continue };
+            let lines = BufReader::new(file.take(MAX_SOCKETS_FILE)).lines().map_while(Result::ok);
+            // Those come first. For the rest the kernel walks through its table of connections, which takes it a good part
+            // of a second where there are many.
+            found.extend(lines.skip(1).map_while(|line| listener(&line)));
         }
         found
     }

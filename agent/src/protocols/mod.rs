@@ -4,6 +4,7 @@
 //! value for each connection, fed by [`crate::streams`], and reports through [`Signals`]. To add one: a file or folder
 //! here that implements [`Protocol`], and one line in [`PROTOCOLS`].
 
+pub mod held;
 pub mod http1;
 pub mod mysql;
 pub mod postgres;
@@ -157,6 +158,10 @@ pub trait Protocol: Send {
     /// `from` will send nothing more. On [`End::Closed`], [`End::Reset`] and [`End::TimedOut`] it is called for both roles,
     /// the observed process's own first; every exchange that is still open must be closed in the second call.
     fn end(&mut self, from: Role, end: End, time: Time, signals: &mut Signals);
+
+    /// About how many bytes it keeps in tables, queues and collected parts of messages; asked after every call, so it is to be
+    /// known without counting ([`held::Tally`]). The engine gives connections up that keep too much.
+    fn held(&self) -> usize;
 }
 
 /// Bytes of one direction.

@@ -72,6 +72,14 @@ impl Connection {
         }
     }
 
+    /// A connection whose protocol and roles are known before any byte of it is seen.
+    #[must_use]
+    pub fn speaking(socket: Socket, registration: &Registration, local: Role, options: &Options) -> Self {
+        let mut connection = Self::new(socket);
+        connection.begin(registration, local, options);
+        connection
+    }
+
     /// The protocol's name, once it is known.
     #[must_use]
     pub fn protocol(&self) -> Option<&'static str> {
@@ -99,10 +107,14 @@ impl Connection {
         matches!(self.stage, Stage::Sniffing { attempts: 1.., .. })
     }
 
-    /// Bytes held in memory.
+    /// Bytes held in memory: unfinished messages, and what the parser keeps.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.flows.iter().map(Flow::held).sum()
+        let parser = match &self.stage {
+            Stage::Parsing { protocol, .. } => protocol.held(),
+            Stage::Sniffing { .. } | Stage::Over => 0,
+        };
+        self.flows.iter().map(Flow::held).sum::<usize>() + parser
     }
 
     /// Gives the connection up and frees what it holds.
@@ -124,9 +136,14 @@ impl Connection {
             signals.push(Signal::Lost(Loss::Gap));
         }
         let (head, middle, tail) = unseen(data, seen);
-        self.bytes(direction, Piece { bytes: head, time: data.time, turned: turned && missing == 0 }, options, signals);
-        self.miss(direction, middle, data.time, signals);
-        self.bytes(direction, Piece { bytes: tail, time: data.time, turned: false }, options, signals);
+        #[expect(clippy::cast_possible_truncation, reason = "positions wrap at 32 bits")]
+        let before = |end: u64, bytes: &[u8]| data.position.wrapping_add(end as u32).wrapping_sub(bytes.len() as u32);
+        let (first, last) = (before(data.head.len() as u64, head), before(data.length, tail));
+        let time = data.time;
+        let turned = turned && missing == 0;
+        self.bytes(direction, Piece { bytes: head, position: first, time, turned }, options, signals);
+        self.miss(direction, middle, time, signals);
+        self.bytes(direction, Piece { bytes: tail, position: last, time, turned: false }, options, signals);
     }
 
     /// The kernel had forgotten the socket. Nothing was moved in between, but a Unix socket's positions begin again.
@@ -261,24 +278,31 @@ impl Connection {
             return;
         };
         let local_role = if direction == Direction::Write { from } else { other(from) };
-        let context = protocols::Connection {
-            local_role,
-            local: self.socket.local.clone(),
-            peer: self.socket.peer.clone(),
-            from_start,
-        };
-        let mut protocol = (registration.start)(context, options);
+        self.begin(registration, local_role, options);
+        let Stage::Parsing { protocol, .. } = &mut self.stage else { return };
         // The other side may have said something that was too short to tell.
         let [read, write] = &mut self.flows;
         let mut held = [(&mut *read, sender(local_role, Direction::Read)), (write, local_role)];
         held.sort_by_key(|(flow, _)| flow.held_since());
         for (flow, from) in held {
             if flow.held() > 0 {
-                flow.offer(protocol.as_mut(), from, Piece { bytes: &[], time, turned: false }, signals);
+                let nothing = Piece { bytes: &[], position: flow.held_end(), time, turned: false };
+                flow.offer(protocol.as_mut(), from, nothing, signals);
             }
         }
-        self.role = Some(local_role);
-        self.stage = Stage::Parsing { protocol, name: registration.name, local: local_role, ended: [false; 2] };
+    }
+
+    /// A parser takes over.
+    fn begin(&mut self, registration: &Registration, local: Role, options: &Options) {
+        let context = protocols::Connection {
+            local_role: local,
+            local: self.socket.local.clone(),
+            peer: self.socket.peer.clone(),
+            from_start: self.socket.origin != Origin::Unknown,
+        };
+        self.role = Some(local);
+        let protocol = (registration.start)(context, options);
+        self.stage = Stage::Parsing { protocol, name: registration.name, local, ended: [false; 2] };
     }
 
     /// Nobody wanted the beginning of a message.

@@ -13,6 +13,8 @@ pub(super) struct Flow {
     next: Option<u32>,
     /// Bytes that were offered and not taken: the beginning of a message.
     held: Vec<u8>,
+    /// Position behind the last held byte.
+    held_end: u32,
     /// When the first held byte came.
     held_since: Time,
     /// The first held byte is the first after the other side spoke.
@@ -26,10 +28,20 @@ pub(super) struct Flow {
 pub(super) struct Piece<'a> {
     /// The bytes, contiguous with what came before.
     pub bytes: &'a [u8],
+    /// Position of the first of them.
+    pub position: u32,
     /// When.
     pub time: Time,
     /// They are the first after the other side spoke.
     pub turned: bool,
+}
+
+impl Piece<'_> {
+    /// Position behind the last byte.
+    fn end(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "positions wrap at 32 bits")]
+        self.position.wrapping_add(self.bytes.len() as u32)
+    }
 }
 
 impl Flow {
@@ -73,6 +85,11 @@ impl Flow {
         self.held_since
     }
 
+    /// Position behind the last held byte.
+    pub(super) fn held_end(&self) -> u32 {
+        self.held_end
+    }
+
     /// The held bytes and whether they begin where a message is likely to begin.
     pub(super) fn beginning(&self) -> (&[u8], bool) {
         (&self.held, self.held_turned)
@@ -85,6 +102,7 @@ impl Flow {
             self.held_turned = piece.turned;
         }
         self.held.extend_from_slice(piece.bytes);
+        self.held_end = piece.end();
     }
 
     /// Forgets the held bytes.
@@ -129,7 +147,7 @@ impl Flow {
                 break;
             }
             #[expect(clippy::cast_possible_truncation, reason = "positions wrap at 32 bits")]
-            let position = self.next.unwrap_or(0).wrapping_sub(rest.len() as u32);
+            let position = piece.end().wrapping_sub(rest.len() as u32);
             let input = Input { bytes: rest, first: since, last: piece.time, position, turned: fresh };
             match protocol.read(role, input, signals) {
                 Taken::More => break,
@@ -157,6 +175,7 @@ impl Flow {
         if !rest.is_empty() {
             self.held_since = since;
             self.held_turned = fresh;
+            self.held_end = piece.end();
             self.held = rest.to_vec();
         }
     }

@@ -8,7 +8,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::Result;
 pub(crate) use apps::opentelemetry_sdk;
-pub(crate) use toolchain::{cargo, ebpf_clippy};
+pub(crate) use toolchain::{cargo, cargo_tool, ebpf_clippy};
 
 use crate::steps;
 
@@ -20,6 +20,8 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 pub(crate) enum Scope {
     /// Building the agent: the eBPF toolchain.
     Build,
+    /// Fuzzing as well: libFuzzer is C++.
+    Fuzz,
     /// End-to-end tests and the demo as well: servers, applications, tracefs.
     Everything,
 }
@@ -28,8 +30,10 @@ pub(crate) enum Scope {
 pub(crate) fn run(scope: Scope) -> Result<()> {
     let toolchain = toolchain::chosen()?;
     let mut needed = toolchain.packages();
-    if scope == Scope::Everything {
-        needed.extend_from_slice(packages::SERVERS);
+    match scope {
+        Scope::Build => {}
+        Scope::Fuzz => needed.extend_from_slice(packages::FUZZ),
+        Scope::Everything => needed.extend_from_slice(packages::SERVERS),
     }
     packages::install(&needed)?;
     toolchain.install_linker()?;

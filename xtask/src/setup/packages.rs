@@ -70,6 +70,7 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("curl", "curl"),
     unless_program("openssl", "openssl"),
     unless_program("wrk", "wrk"),
+    unless_file("bpftool", "/usr/sbin/bpftool"),
     unless_program("tcpdump", "tcpdump"),
     // The independent reader of packet captures. Its question, whether others than root may capture, is answered by its default.
     unless_program("tshark", "tshark"),
@@ -95,6 +96,9 @@ pub(crate) const EBPF: &[Package] = &[
 
 /// The linter of the same compiler.
 pub(crate) const LINT: &[Package] = &[unless_file("rust-web-clippy", "/usr/bin/clippy-driver")];
+
+/// A C++ compiler for libFuzzer.
+pub(crate) const FUZZ: &[Package] = &[unless_program("g++", "g++")];
 
 /// systemd units that the packages bring and that must not occupy the default ports from now on.
 const UNITS: &[&str] = &["nginx", "postgresql"];

@@ -76,6 +76,22 @@ impl Toolchain {
     }
 }
 
+/// Installs a tool from the registry among the build tools of this workspace.
+pub(crate) fn cargo_tool(name: &str, version: &str) -> Result<()> {
+    if workspace::tools().join("bin").join(name).is_file() {
+        return Ok(());
+    }
+    // Unoptimised: they run for a second, and an optimised build takes minutes.
+    steps::run_quietly(
+        &format!("Building {name} {version}"),
+        name,
+        Command::new("cargo")
+            .envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")])
+            .args(["install", name, "--debug", "--locked", "--version", version, "--root"])
+            .arg(workspace::tools()),
+    )
+}
+
 /// Clippy for the eBPF programs, by the toolchain that builds them: another one's would not know their target.
 pub(crate) fn ebpf_clippy() -> Result<Command> {
     let mut command = match chosen()? {

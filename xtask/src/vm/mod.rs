@@ -7,7 +7,7 @@ mod page;
 mod report;
 mod table;
 
-use std::{env, fmt, path::PathBuf};
+use std::{env, fmt, path::Path};
 
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
@@ -97,7 +97,7 @@ pub(crate) fn skipped() -> Counts {
     Counts { skipped: 1, ..Counts::default() }
 }
 
-fn boot(kernels: impl Iterator<Item = &'static Kernel>, agent: &PathBuf) -> Result<Vec<Run>> {
+fn boot(kernels: impl Iterator<Item = &'static Kernel>, agent: &Path) -> Result<Vec<Run>> {
     steps::say("Building what runs in the virtual machines");
     steps::run(setup::cargo()?.args(["build", "--quiet", "--package", "syspan-tests", "--bin", "guest"]))?;
     let initramfs = initramfs::build(agent, &workspace::target().join("debug/guest"))?;

@@ -16,8 +16,7 @@ use crate::{
 const DOCUMENT: &str = include_str!("../../../../docs/recording.md");
 
 fn read(text: impl AsRef<[u8]>) -> Result<Vec<Event>, RecordingError> {
-    let mut reader = Reader::new("test".to_owned(), Box::new(Cursor::new(text.as_ref().to_vec())));
-    std::iter::from_fn(|| reader.next().transpose()).collect()
+    super::read("test", Cursor::new(text.as_ref().to_vec())).collect()
 }
 
 fn replay(events: &[Event]) -> Vec<Span> {

@@ -51,16 +51,17 @@ fn the_least_recently_used_socket_goes_first() {
 fn unfinished_messages_are_held_within_a_bound() {
     let mut world = World::new();
     let piece = [b"GET / HTTP/1.1\r\nX: ".as_slice(), &[b'a'; 15_000]].concat();
-    let sockets = HELD_LIMIT / piece.len() + 10;
+    let sockets = HELD_LIMIT / piece.len() / 2 + 10; // the stream has it, and so does the parser
     for _ in 0..sockets {
         let socket = world.accept(T);
         world.read(T, socket, &piece);
     }
     let run = world.run();
-    assert!(run.engine.held <= HELD_LIMIT);
-    let held: usize = run.engine.connections.iter().map(|(_, followed)| followed.connection.held()).sum();
-    assert_eq!(run.engine.held, held);
-    assert_eq!(run.lost(Loss::Evicted), (sockets - HELD_LIMIT / piece.len()) as u64);
+    // The oldest went, and with some of them enough room for a while was made.
+    let followed = run.engine.connections.len();
+    assert!((HELD_LIMIT - HELD_ROOM..=HELD_LIMIT).contains(&run.engine.held()), "{}", run.engine.held());
+    assert_eq!(run.lost(Loss::Evicted), (sockets - followed) as u64);
+    assert!(run.engine.connections.contains(&(sockets as u64)) && !run.engine.connections.contains(&1));
     const { assert!(BUFFER_LIMIT > 15_100) };
 }
 

@@ -9,8 +9,11 @@ use super::{
 };
 use crate::{
     event::Time,
-    protocols::{Connection, Exchange, ExchangeId, Options, Role, Signal},
-    traces::span::Attribute,
+    protocols::{
+        Connection, Exchange, ExchangeId, Options, Role, Signal,
+        held::{Held, Tally},
+    },
+    traces::span::{Attribute, Value},
 };
 
 /// How an exchange ended.
@@ -36,6 +39,7 @@ pub(super) struct Open {
     status: Option<u16>,
     /// The final response's head was lost.
     missed: bool,
+    held: Held,
 }
 
 /// The methods that change how a response is framed (RFC 9112 §6.3).
@@ -61,7 +65,28 @@ impl Open {
             _ => Method::Other,
         };
         let attributes = span::of_request(line, head, connection, options);
-        Self { id, begin, name: span::name(line.method, options), attributes, method, status: None, missed: false }
+        Self {
+            id,
+            begin,
+            name: span::name(line.method, options),
+            attributes,
+            method,
+            status: None,
+            missed: false,
+            held: Held::default(),
+        }
+    }
+
+    /// Counts it among what the parser keeps; the few attributes of its response are not worth counting.
+    pub(super) fn kept_by(mut self, tally: &Tally) -> Self {
+        let bytes = |(_, value): &Attribute| match value {
+            Value::String(text) => text.len(),
+            Value::Strings(texts) => texts.iter().map(|text| text.len() + size_of::<String>()).sum(),
+            Value::Int(_) | Value::Bool(_) => 0,
+        };
+        let attributes: usize = self.attributes.iter().map(bytes).sum();
+        self.held = tally.hold(size_of::<Self>() + self.attributes.len() * size_of::<Attribute>() + attributes);
+        self
     }
 
     pub(super) fn method(&self) -> Method {
@@ -107,7 +132,8 @@ impl Open {
         };
         let (error, status) = span::verdict(self.status, failure, local_role);
         self.attributes.extend(error);
-        let Self { id, begin: Begin { first: start, .. }, name, attributes, method: _, status: _, missed: _ } = self;
+        let Self { id, begin: Begin { first: start, .. }, name, attributes, method: _, status: _, missed: _, held: _ } =
+            self;
         Signal::Closed(id, Box::new(Exchange { name, start, end: end.max(start), attributes, status }))
     }
 }

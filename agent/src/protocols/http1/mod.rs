@@ -29,7 +29,7 @@ use crate::{
     event::{End, Time},
     protocols::{
         Connection, ExchangeId, FOREVER, Guess, Hint, Input, Options, Protocol, Registration, Role, Signal, Signals,
-        Taken,
+        Taken, held::Tally,
     },
     streams::Loss,
 };
@@ -73,6 +73,7 @@ pub struct Http1 {
     /// been lost between the two, which shows in the server's next bytes.)
     pipelined: bool,
     malformed: u32,
+    tally: Tally,
     requests: Side,
     responses: Side,
 }
@@ -167,7 +168,17 @@ impl Http1 {
     #[must_use]
     pub fn new(connection: Connection, options: Options) -> Self {
         let (open, requests, responses) = (VecDeque::new(), Side::new(), Side::new());
-        Self { connection, options, open, opened: 0, pipelined: false, malformed: 0, requests, responses }
+        Self {
+            connection,
+            options,
+            open,
+            opened: 0,
+            pipelined: false,
+            malformed: 0,
+            tally: Tally::default(),
+            requests,
+            responses,
+        }
     }
 
     fn side(&mut self, role: Role) -> &mut Side {
@@ -296,6 +307,10 @@ impl Protocol for Http1 {
                 self.close_oldest(outcome, seen, signals);
             }
         }
+    }
+
+    fn held(&self) -> usize {
+        self.tally.bytes() + self.requests.partial.bytes.len() + self.responses.partial.bytes.len()
     }
 }
 

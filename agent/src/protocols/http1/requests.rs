@@ -138,7 +138,8 @@ impl Http1 {
         let lines = |name| head.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
         let context = IncomingContext { traceparent: lines("traceparent"), tracestate: lines("tracestate") };
         signals.push(Signal::Opened { exchange, start: begin.first, position: begin.position, context });
-        self.open.push_back(Open::new(exchange, begin, line, head, &self.connection, &self.options));
+        let open = Open::new(exchange, begin, line, head, &self.connection, &self.options);
+        self.open.push_back(open.kept_by(&self.tally));
         self.requests.body_of = Some(exchange);
         true
     }
@@ -146,6 +147,9 @@ impl Http1 {
     /// Opens the exchange of a request whose head's end will not be seen, with what is known of it.
     pub(super) fn open_partial(&mut self, signals: &mut Signals) {
         let Partial { bytes, begin } = std::mem::take(&mut self.requests.partial);
+        if self.responses.last > begin.first {
+            return; // it has been answered, which was counted: the next response is another request's
+        }
         if let Some(line) = Lines(&bytes).next().and_then(RequestLine::parse) {
             self.open(&line, &Head::parse(&bytes), begin, signals);
         }

@@ -69,6 +69,14 @@ impl Client {
     pub(super) fn new(from_start: bool) -> Self {
         Self { place: if from_start { Place::Answer } else { Place::Lost }, passing: false }
     }
+
+    /// Bytes kept.
+    pub(super) fn held(&self) -> usize {
+        match &self.place {
+            Place::Arguments(request) | Place::Rest { request, .. } => request.text.len(),
+            Place::Answer | Place::Packet | Place::Lost => 0,
+        }
+    }
 }
 
 impl MySql {
@@ -104,7 +112,7 @@ impl MySql {
             Some(Answer::Plain { capabilities, database }) => {
                 self.session.capabilities = Some(capabilities);
                 if let Some(startup) = self.session.pending.front_mut() {
-                    startup.effect = Effect::User(database);
+                    startup.changes(Effect::User(database), &self.session.tally);
                 }
             }
         }
@@ -250,7 +258,7 @@ impl MySql {
                 let text = if attributes { after_attributes(bytes) } else { Some(bytes) };
                 if let (Some(text), Some(number)) = (text, request.number) {
                     let text = text.get(..session.options.sql_limit).unwrap_or(text);
-                    let script = Script::new(text, several, &session.options);
+                    let script = Script::new(text, several, &session.options, &session.tally);
                     session.executes(number, script);
                 }
                 return;
@@ -269,7 +277,8 @@ impl MySql {
                 return;
             }
             Command::Prepare => {
-                let statement = Arc::new(Statement::new(bytes, Dialect::MySql, &session.options));
+                let statement =
+                    Arc::new(Statement::new(bytes, Dialect::MySql, &session.options).kept_by(&session.tally, 0));
                 session.statements.requested(&statement);
                 Effect::Prepared(statement)
             }
@@ -279,8 +288,9 @@ impl MySql {
             Command::SetOption => Effect::MultiStatements(reader.int2() == Some(MULTI_STATEMENTS_ON)),
             _ => return,
         };
+        let tally = session.tally.clone();
         if let Some(pending) = request.number.and_then(|number| session.find(number)) {
-            pending.effect = effect;
+            pending.changes(effect, &tally);
         }
     }
 

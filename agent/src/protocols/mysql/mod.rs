@@ -118,4 +118,8 @@ impl Protocol for MySql {
         }
         self.session.fail_all(end.error_type(), time, signals);
     }
+
+    fn held(&self) -> usize {
+        self.session.held() + self.client.held()
+    }
 }

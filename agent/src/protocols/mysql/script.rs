@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::packet::{Reader, name};
 use crate::protocols::{
     Options,
+    held::Tally,
     sql::{self, Dialect, Statement},
 };
 
@@ -30,15 +31,15 @@ pub(super) struct Part {
 
 impl Script {
     /// Understands a text; `several` if the connection allows more than one statement in it.
-    pub(super) fn new(text: &[u8], several: bool, options: &Options) -> Self {
+    pub(super) fn new(text: &[u8], several: bool, options: &Options, tally: &Tally) -> Self {
         let pieces =
             if several && memchr::memchr(b';', text).is_some() { sql::split(text, Dialect::MySql) } else { Vec::new() };
         let parts = if pieces.len() > 1 {
-            pieces.into_iter().map(|piece| Part::new(piece, options)).collect()
+            pieces.into_iter().map(|piece| Part::new(piece, options, tally)).collect()
         } else {
             Vec::new()
         };
-        Self { whole: Part::new(text, options), parts }
+        Self { whole: Part::new(text, options, tally), parts }
     }
 
     /// A prepared statement.
@@ -53,13 +54,12 @@ impl Script {
 }
 
 impl Part {
-    fn new(text: &[u8], options: &Options) -> Self {
+    fn new(text: &[u8], options: &Options, tally: &Tally) -> Self {
         let (word, rest) = first_word(text);
-        Self {
-            statement: Arc::new(Statement::new(text, Dialect::MySql, options)),
-            call: word.eq_ignore_ascii_case(b"CALL"),
-            database: if word.eq_ignore_ascii_case(b"USE") { used_database(rest) } else { None },
-        }
+        let database = if word.eq_ignore_ascii_case(b"USE") { used_database(rest) } else { None };
+        let name = database.as_ref().map_or(0, String::len);
+        let statement = Statement::new(text, Dialect::MySql, options).kept_by(tally, size_of::<Self>() + name);
+        Self { statement: Arc::new(statement), call: word.eq_ignore_ascii_case(b"CALL"), database }
     }
 }
 

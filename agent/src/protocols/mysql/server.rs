@@ -353,8 +353,9 @@ impl MySql {
     /// Packet boundaries are lost. A response is only waited for where it cannot be confused with another.
     ///
     /// A client that was never seen to overlap its turns has read every earlier response when it sends a command, so the
-    /// commands of its last turn are those that the next bytes answer: all of them if none was answered yet, and if it is the
-    /// only one left, the one whose end may still be seen. In every other case they are given up.
+    /// commands of its last turn are those that the next bytes answer. Where it is one, it is waited for: for its beginning if that
+    /// was not seen yet, else for its end. Of several, which only look like one turn if an answer in between was among
+    /// the missing bytes, nobody knows which is answered next: they are given up.
     pub(super) fn lost_server(&mut self, time: Time, signals: &mut Signals) {
         let Server { place, next, answered_turn, last, .. } = self.server;
         let begun = place != Place::First || next.is_some() || self.server.ending.is_some();
@@ -368,7 +369,7 @@ impl MySql {
         } else if earlier > 0 {
             session.give_up(earlier, time, signals);
             0
-        } else if !session.pending.is_empty() && !begun && answered_turn != last_turn {
+        } else if session.pending.len() == 1 && !begun && answered_turn != last_turn {
             0
         } else {
             if session.pending.len() > 1 {

@@ -7,6 +7,7 @@ use crate::{
     event::Time,
     protocols::{
         Connection, ExchangeId, IncomingContext, Options, Signal, Signals,
+        held::{Held, Tally},
         sql::{Execution, Statement},
     },
     streams::Loss,
@@ -41,6 +42,8 @@ pub(super) struct Session {
     /// Which of the client's turns this is.
     pub(super) turn: u64,
     ready: bool,
+    /// Statements and names, wherever they are.
+    pub(super) tally: Tally,
     exchanges: ExchangeId,
     commands: u64,
 }
@@ -61,8 +64,20 @@ pub(super) struct Pending {
     pub(super) binary: bool,
     start: Time,
     position: u32,
+    /// What the effect keeps.
+    held: Held,
     /// The exchange, for a command that executes a statement.
     run: Option<Run>,
+}
+
+impl Pending {
+    /// Success changes this.
+    pub(super) fn changes(&mut self, effect: Effect, tally: &Tally) {
+        if let Effect::Database(Some(name)) | Effect::User(Some(name)) = &effect {
+            self.held = tally.hold(name.len());
+        }
+        self.effect = effect;
+    }
 }
 
 /// The exchange of a statement that is being executed.
@@ -109,6 +124,7 @@ impl Session {
             infile: false,
             turn: 0,
             ready,
+            tally: Tally::default(),
             exchanges: 0,
             commands: 0,
         };
@@ -116,6 +132,12 @@ impl Session {
             session.wait(Reply::Authentication, false, 0, 0);
         }
         session
+    }
+
+    /// Bytes kept.
+    pub(super) fn held(&self) -> usize {
+        let namespace = self.namespace.as_ref().map_or(0, String::len);
+        self.tally.bytes() + namespace + self.pending.len() * size_of::<Pending>() + self.statements.overhead()
     }
 
     /// The start-up is over.
@@ -143,6 +165,7 @@ impl Session {
             binary,
             start,
             position,
+            held: Held::default(),
             run: None,
         });
         self.commands

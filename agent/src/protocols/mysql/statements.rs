@@ -12,6 +12,9 @@ const STATEMENTS: usize = 4096;
 /// Most bytes of text that are remembered of them.
 const TEXT_BYTES: usize = 1024 * 1024;
 
+/// About what an entry of the table takes beside its statement, bytes.
+const ENTRY: usize = 64;
+
 /// In the place of an id: the statement prepared last (MariaDB, for clients that do not wait for the id).
 const LAST_PREPARED: u32 = u32::MAX;
 
@@ -58,6 +61,11 @@ impl Statements {
         if let Some(old) = self.known.pop(&id) {
             self.bytes = self.bytes.saturating_sub(size(&old));
         }
+    }
+
+    /// Bytes of the table itself.
+    pub(super) fn overhead(&self) -> usize {
+        self.known.len() * ENTRY
     }
 
     /// The session was reset.

@@ -6,7 +6,7 @@ use super::{
     Postgres,
     detect::{self, Opening},
     message::{Frame, HEADER, Header, frontend, text},
-    session::{Beginning, Step},
+    session::{Beginning, Session, Step},
 };
 use crate::{
     event::Time,
@@ -45,6 +45,13 @@ pub(super) struct Text {
     wanted: usize,
     /// Bytes of the body after them.
     rest: usize,
+}
+
+impl Text {
+    /// Bytes kept.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 impl Postgres {
@@ -138,7 +145,7 @@ impl Postgres {
                     return self.unnamed(header, body, time, signals);
                 };
                 let statement = self.session.statements.get(statement);
-                if self.session.statements.bind(portal, statement.clone()) {
+                if self.session.statements.bind(portal, statement.clone(), &self.session.tally) {
                     signals.push(Signal::Lost(Loss::Evicted));
                 }
                 Step::Bind { statement, begun: *self.group.get_or_insert(begun) }
@@ -227,7 +234,8 @@ impl Postgres {
             return;
         }
         let sql = text(body).map_or(body, |(sql, _)| sql);
-        let statement = |sql: &[u8]| Arc::new(Statement::new(sql, Dialect::PostgreSql, &self.session.options));
+        let Session { options, tally, .. } = &self.session;
+        let statement = |sql: &[u8]| Arc::new(Statement::new(sql, Dialect::PostgreSql, options).kept_by(tally, 0));
         let mut parts: VecDeque<_> = sql::split(sql, Dialect::PostgreSql).into_iter().map(statement).collect();
         let first = parts.pop_front();
         let run = self.session.announce(first, begun, signals);
@@ -246,7 +254,10 @@ impl Postgres {
             return self.session.wait(Step::Unknown, time, signals);
         };
         let sql = text(rest).map_or(rest, |(sql, _)| sql);
-        let statement = Arc::new(Statement::new(sql, Dialect::PostgreSql, &self.session.options));
+        let Session { options, tally, .. } = &self.session;
+        // Its name is in two tables.
+        let statement = Statement::new(sql, Dialect::PostgreSql, options).kept_by(tally, 2 * name.len());
+        let statement = Arc::new(statement);
         let begun = *self.group.get_or_insert(begun);
         if self.session.skipping {
             return;

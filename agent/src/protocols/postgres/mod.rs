@@ -100,4 +100,9 @@ impl Protocol for Postgres {
         }
         self.session.fail_all(end.error_type(), time, signals);
     }
+
+    fn held(&self) -> usize {
+        let collected = if let Place::Text(text) = &self.place { text.held() } else { 0 };
+        self.session.held() + collected
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
     event::Time,
     protocols::{
         Connection, ExchangeId, IncomingContext, Options, Signal, Signals,
+        held::Tally,
         sql::{Execution, Statement},
     },
     streams::Loss,
@@ -97,6 +98,8 @@ pub(super) struct Session {
     pub(super) copying_in: bool,
     /// The client has begun to send in a turn of its own while answers were still owed.
     pub(super) overlapping: bool,
+    /// Statements and names, wherever they are.
+    pub(super) tally: Tally,
     exchanges: ExchangeId,
 }
 
@@ -112,8 +115,15 @@ impl Session {
             skipping: false,
             copying_in: false,
             overlapping: false,
+            tally: Tally::default(),
             exchanges: 0,
         }
+    }
+
+    /// Bytes kept.
+    pub(super) fn held(&self) -> usize {
+        let names = [&self.database, &self.schema].into_iter().flatten().map(String::len).sum::<usize>();
+        self.tally.bytes() + names + self.steps.len() * size_of::<Step>() + self.statements.overhead()
     }
 
     /// `{database}|{schema}`. The schema is the first of the search path other than `"$user"`, and known only if it was told:

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::protocols::sql::Statement;
+use crate::protocols::{
+    held::{Held, Tally},
+    sql::Statement,
+};
 
 /// Most prepared statements that are remembered; drivers' own caches hold some hundreds.
 const STATEMENTS: usize = 4096;
@@ -15,6 +18,9 @@ const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 /// Most portals that are remembered. They live as long as a transaction, and most programs use the unnamed one alone.
 const PORTALS: usize = 256;
 
+/// About what an entry of a table takes beside its name and statement, bytes.
+const ENTRY: usize = 96;
+
 /// What a prepared statement or portal will execute; `None` if it was prepared before the connection was seen.
 pub(super) type Known = Option<Arc<Statement>>;
 
@@ -23,7 +29,7 @@ pub(super) type Known = Option<Arc<Statement>>;
 pub(super) struct Statements {
     statements: LruCache<Box<[u8]>, Arc<Statement>>,
     bytes: usize,
-    portals: LruCache<Box<[u8]>, Known>,
+    portals: LruCache<Box<[u8]>, (Known, Held)>,
 }
 
 impl Statements {
@@ -68,14 +74,19 @@ impl Statements {
     }
 
     /// A portal executes this statement. Gives whether another portal had to be forgotten.
-    pub(super) fn bind(&mut self, portal: &[u8], statement: Known) -> bool {
-        self.portals.put(portal.into(), statement);
+    pub(super) fn bind(&mut self, portal: &[u8], statement: Known, tally: &Tally) -> bool {
+        self.portals.put(portal.into(), (statement, tally.hold(portal.len())));
         self.portals.len() > PORTALS && self.portals.pop_lru().is_some()
     }
 
     /// What a portal executes.
     pub(super) fn portal(&mut self, portal: &[u8]) -> Known {
-        self.portals.get(portal).cloned().flatten()
+        self.portals.get(portal).and_then(|(statement, _)| statement.clone())
+    }
+
+    /// Bytes of the tables themselves.
+    pub(super) fn overhead(&self) -> usize {
+        (self.statements.len() + self.portals.len()) * ENTRY
     }
 
     /// Forgets a portal.

@@ -2,6 +2,10 @@
 //! cannot name is a symbol. Tokens are contiguous, so that joining them gives the text back.
 //!
 //! Rules: PostgreSQL "Lexical Structure" (4.1), MySQL "Language Structure" (11.1, 11.7).
+//!
+//! Where a quoted text ends depends on settings that nobody tells (`standard_conforming_strings`, `NO_BACKSLASH_ESCAPES`,
+//! `ANSI_QUOTES`): `'a\', 'b'` is two strings or the beginning of one. Where the ways to read it differ, everything up to where
+//! they agree again is one literal, so that no value shows by any of them.
 
 use super::Dialect;
 
@@ -48,11 +52,36 @@ impl Token<'_> {
     }
 }
 
+/// What a session's settings make of quotes.
+#[derive(Debug, Clone, Copy)]
+struct Quoting {
+    /// In a string, a backslash takes the next character's meaning away.
+    escapes: bool,
+    /// Double quotes hold a name, in which a backslash is a character like any other.
+    names: bool,
+}
+
+impl Dialect {
+    /// What the settings make of quotes by default, and what else they may.
+    fn quotings(self) -> (Quoting, &'static [Quoting]) {
+        match self {
+            Dialect::PostgreSql => (Quoting { escapes: false, names: true }, &[Quoting { escapes: true, names: true }]),
+            Dialect::MySql => (
+                Quoting { escapes: true, names: false },
+                &[Quoting { escapes: false, names: false }, Quoting { escapes: true, names: true }],
+            ),
+        }
+    }
+}
+
 /// The tokens of a text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Lexer<'a> {
     rest: &'a [u8],
     dialect: Dialect,
+    quoting: Quoting,
+    /// Quotes may be read in other ways as well: what they do not agree on is a literal.
+    doubt: bool,
     /// The token before, white space included: what a sign or a dot means depends on what it touches.
     previous: Option<Token<'a>>,
     /// Inside MySQL's conditional code.
@@ -61,13 +90,36 @@ pub(super) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a [u8], dialect: Dialect) -> Self {
-        Self { rest: text, dialect, previous: None, conditional: false }
+        Self { rest: text, dialect, quoting: dialect.quotings().0, doubt: true, previous: None, conditional: false }
+    }
+
+    /// The quoted text that begins the rest, and all after it that is not read alike whatever the settings are.
+    fn agreed(&mut self, kind: Kind, length: usize) -> (Kind, usize) {
+        let mut first = Lexer { doubt: false, ..self.clone() };
+        let others = self.dialect.quotings().1.iter();
+        let mut others: Vec<Lexer<'a>> = others.map(|&quoting| Lexer { quoting, ..first.clone() }).collect();
+        loop {
+            let longest = others.iter().map(|way| way.rest.len()).max().unwrap_or(0).max(first.rest.len());
+            for way in others.iter_mut().chain([&mut first]).filter(|way| way.rest.len() == longest) {
+                way.next();
+            }
+            let agrees = |way: &Lexer<'_>| {
+                way.rest.len() == first.rest.len() && (way.conditional == first.conditional || way.rest.is_empty())
+            };
+            if others.iter().all(agrees) {
+                break;
+            }
+        }
+        self.conditional = first.conditional;
+        let agreed = self.rest.len() - first.rest.len();
+        if agreed == length { (kind, length) } else { (Kind::Literal, agreed) }
     }
 
     /// Kind and length of the token that begins the rest; `first` is its first byte.
     fn measure(&mut self, first: u8) -> (Kind, usize) {
         let rest = self.rest;
         let mysql = self.dialect == Dialect::MySql;
+        let Quoting { escapes, names } = self.quoting;
         match first {
             byte if is_space(byte) => (Kind::Space, run(rest, is_space)),
             b'-' if self.line_comment(rest) => (Kind::Comment, line(rest)),
@@ -81,8 +133,8 @@ impl<'a> Lexer<'a> {
                 (Kind::Comment, 2)
             }
             b'/' if rest.starts_with(b"/*") => (Kind::Comment, block_comment(rest, !mysql)),
-            b'\'' => (Kind::Literal, quoted(rest, b'\'', mysql)),
-            b'"' if mysql => (Kind::Literal, quoted(rest, b'"', true)),
+            b'\'' => (Kind::Literal, quoted(rest, b'\'', escapes)),
+            b'"' if mysql => (Kind::Literal, quoted(rest, b'"', escapes && !names)),
             b'"' => (Kind::Quoted, quoted(rest, b'"', false)),
             b'`' if mysql => (Kind::Quoted, quoted(rest, b'`', false)),
             b'$' if !mysql => dollar(rest),
@@ -119,15 +171,16 @@ impl<'a> Lexer<'a> {
         let length = run(rest, |byte| is_word(byte) || byte == b'$');
         let Some((word, after)) = rest.split_at_checked(length) else { return (Kind::Word, rest.len()) };
         let mysql = self.dialect == Dialect::MySql;
+        let Quoting { escapes, names } = self.quoting;
         let string = |backslash| (Kind::Literal, length + quoted(after, b'\'', backslash));
         match after.first() {
             Some(b'\'') if word.eq_ignore_ascii_case(b"e") => return string(true),
-            Some(b'\'') if word.len() == 1 || (mysql && word.starts_with(b"_")) => return string(mysql),
+            Some(b'\'') if word.len() == 1 || (mysql && word.starts_with(b"_")) => return string(escapes),
             Some(b'"') if mysql && (word.len() == 1 || word.starts_with(b"_")) => {
-                return (Kind::Literal, length + quoted(after, b'"', true));
+                return (Kind::Literal, length + quoted(after, b'"', escapes && !names));
             }
             Some(b'&') if !mysql && word.eq_ignore_ascii_case(b"u") => match after.get(1) {
-                Some(b'\'') => return (Kind::Literal, length + 1 + quoted(skip(after, 1), b'\'', false)),
+                Some(b'\'') => return (Kind::Literal, length + 1 + quoted(skip(after, 1), b'\'', escapes)),
                 Some(b'"') => return (Kind::Quoted, length + 1 + quoted(skip(after, 1), b'"', false)),
                 _ => {}
             },
@@ -144,7 +197,13 @@ impl<'a> Iterator for Lexer<'a> {
 
     fn next(&mut self) -> Option<Token<'a>> {
         let first = *self.rest.first()?;
-        let (kind, length) = self.measure(first);
+        let (mut kind, mut length) = self.measure(first);
+        if self.doubt && matches!(kind, Kind::Literal | Kind::Quoted) {
+            let text = self.rest.get(..length).unwrap_or_default();
+            if memchr::memchr(b'\\', text).is_some() {
+                (kind, length) = self.agreed(kind, length);
+            }
+        }
         // The rules above measure at least 1 and at most what is there; a mistake in them must not loop or panic.
         let (text, rest) = self.rest.split_at_checked(length.max(1)).unwrap_or((self.rest, &[]));
         let token = Token { kind, text };

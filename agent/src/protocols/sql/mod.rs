@@ -11,7 +11,10 @@ mod tests;
 pub use span::Execution;
 pub use split::split;
 
-use crate::protocols::{Options, SqlText};
+use crate::protocols::{
+    Options, SqlText,
+    held::{Held, Tally},
+};
 
 /// How a database's SQL differs where sanitising has to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub struct Statement {
     pub text: Option<String>,
     /// `db.query.summary`, at most 255 characters.
     pub summary: Option<String>,
+    held: Held,
 }
 
 impl Statement {
@@ -43,6 +47,18 @@ impl Statement {
             SqlText::Raw => Some(String::from_utf8_lossy(text).into_owned()),
             SqlText::Off => None,
         };
-        Self { text: reported.filter(|text| !text.is_empty()), summary: summary::summarize(text, dialect) }
+        Self {
+            text: reported.filter(|text| !text.is_empty()),
+            summary: summary::summarize(text, dialect),
+            held: Held::default(),
+        }
+    }
+
+    /// Counts it among what a parser keeps, with `more` bytes that are kept as long as it is.
+    #[must_use]
+    pub fn kept_by(mut self, tally: &Tally, more: usize) -> Self {
+        let texts = [&self.text, &self.summary].into_iter().flatten().map(String::len).sum::<usize>();
+        self.held = tally.hold(size_of::<Self>() + texts + more);
+        self
     }
 }

@@ -34,7 +34,7 @@ fn the_convention_s_vectors() {
 #[test]
 fn literals_of_postgresql() {
     for (text, expected) in [
-        (r"SELECT E'a\'b', 'c\', b'01', X'1F', N'x', U&'\0041'", "SELECT ?, ?, ?, ?, ?, ?"),
+        (r"SELECT E'a\'b', 'c\d', b'01', X'1F', N'x', U&'\0041'", "SELECT ?, ?, ?, ?, ?, ?"),
         (r#"SELECT "Col 1", U&"x" FROM t"#, r#"SELECT "Col 1", U&"x" FROM t"#),
         ("SELECT $$it's$$, $a$ $b$ $a$, $1, $2::int", "SELECT ?, ?, $1, $2::int"),
         ("SELECT 0x1F, 0b11, 0o17, 1_000, 1e-5, .5e+3, 5.", "SELECT ?, ?, ?, ?, ?, ?, ?"),
@@ -53,7 +53,7 @@ fn literals_of_postgresql() {
 #[test]
 fn literals_of_mysql() {
     for (text, expected) in [
-        (r#"SELECT "it's", 'a\'b', "a""b""#, "SELECT ?, ?, ?"),
+        (r#"SELECT "it's", 'a\"b', 'a\\', "a""b""#, "SELECT ?, ?, ?, ?"),
         ("SELECT `a 1` FROM `t`.`u` # tail", "SELECT `a 1` FROM `t`.`u`"),
         ("SELECT _utf8mb4'x', n'y', x'1F', _latin1\"z\"", "SELECT ?, ?, ?, ?"),
         ("SELECT 5--1, a -- c\n, ?", "SELECT ?-?, a \n, ?"),
@@ -62,6 +62,22 @@ fn literals_of_mysql() {
     ] {
         assert_eq!(sanitize(text.as_bytes(), Dialect::MySql), expected);
     }
+}
+
+#[test]
+fn what_settings_make_doubtful_is_one_literal_until_all_ways_to_read_it_agree() {
+    for (text, dialect, expected) in [
+        (r"SELECT 'a\' AND b = 'SECRET' AND c = 1", Dialect::PostgreSql, "SELECT ?"),
+        (r"SELECT 'a\', b, 'SECRET\'' FROM t WHERE c = 1", Dialect::PostgreSql, "SELECT ?"),
+        (r"SELECT 'it\'s SECRET' FROM t", Dialect::MySql, "SELECT ?"),
+        (r#"SELECT "a\", 'it\'s', "SECRET\" FROM t"#, Dialect::MySql, "SELECT ?"),
+        (r"SELECT 'it\'s', 'it\'s' FROM t WHERE c = 2", Dialect::MySql, "SELECT ? FROM t WHERE c = ?"),
+        (r"SELECT '\\', 'c:\temp', '\n' FROM t", Dialect::MySql, "SELECT ?, ?, ? FROM t"),
+    ] {
+        assert_eq!(sanitize(text.as_bytes(), dialect), expected, "{text}");
+    }
+    let text = r"SELECT 1; SELECT 'a\' ; SELECT SECRET '";
+    assert_eq!(split(text.as_bytes(), Dialect::PostgreSql).len(), 2, "no part begins in a literal");
 }
 
 #[test]
@@ -169,13 +185,14 @@ fn text_as_the_user_wants_it() {
         Statement::new(b"SELECT 'x' FROM t", Dialect::PostgreSql, &options)
     };
     assert_eq!(with(SqlText::Raw, 100).text.as_deref(), Some("SELECT 'x' FROM t"));
-    assert_eq!(with(SqlText::Off, 100), Statement { text: None, summary: Some("SELECT t".to_owned()) });
+    assert_eq!(with(SqlText::Off, 100), Statement { summary: Some("SELECT t".to_owned()), ..Statement::default() });
     assert_eq!(with(SqlText::Sanitized, 9).text.as_deref(), Some("SELECT ?"));
 }
 
 #[test]
 fn an_execution_is_described() {
-    let statement = Statement { text: Some("SELECT ?".to_owned()), summary: Some("SELECT".to_owned()) };
+    let statement =
+        Statement { text: Some("SELECT ?".to_owned()), summary: Some("SELECT".to_owned()), ..Statement::default() };
     let execution = Execution {
         system: "postgresql",
         default_port: 5432,

@@ -34,6 +34,10 @@ impl Protocol for Lines {
     }
 
     fn end(&mut self, _: Role, _: End, _: Time, _: &mut Signals) {}
+
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 #[derive(Default)]
@@ -54,7 +58,7 @@ impl Test {
     fn offer(&mut self, time: Time, bytes: &str) {
         let position = self.flow.next.unwrap();
         self.flow.advance(position, bytes.len() as u64);
-        let piece = Piece { bytes: bytes.as_bytes(), time, turned: true };
+        let piece = Piece { bytes: bytes.as_bytes(), position, time, turned: true };
         self.flow.offer(&mut self.protocol, Role::Client, piece, &mut self.signals);
     }
 

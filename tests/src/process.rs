@@ -1,11 +1,11 @@
-//! What the kernel says of a process: CPU time and memory.
+//! What the kernel says of a process: CPU time, memory, descriptors and children.
 
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 
 /// CPU time (user and system) of a process and its children, all threads; proc(5), `stat` fields 14 and 15.
-pub(crate) fn cpu(pid: u32) -> Result<Duration> {
+pub fn cpu(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
     // The command name may contain anything; the last parenthesis ends it. Field 3 follows.
@@ -18,16 +18,27 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
         .sum::<Result<u64, _>>()
         .with_context(|| path.clone())?;
     let mut total = Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64);
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    for child in children.split_whitespace() {
-        total += cpu(child.parse()?)?;
+    for child in children(pid)? {
+        total += cpu(child)?;
     }
     Ok(total)
 }
 
+/// The processes that its first thread started and that have not ended.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    children.split_whitespace().map(|child| Ok(child.parse()?)).collect()
+}
+
+/// How many descriptors it has open.
+pub fn descriptors(pid: u32) -> Result<usize> {
+    let folder = format!("/proc/{pid}/fd");
+    Ok(fs::read_dir(&folder).with_context(|| folder.clone())?.count())
+}
+
 /// Memory of a process, bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// Resident now (`VmRSS`).
     pub resident: u64,
     /// Most ever resident (`VmHWM`).
@@ -35,7 +46,7 @@ pub(crate) struct Memory {
 }
 
 /// Memory of one process.
-pub(crate) fn memory(pid: u32) -> Result<Memory> {
+pub fn memory(pid: u32) -> Result<Memory> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| path.clone())?;
     let field = |name: &str| -> Result<u64> {

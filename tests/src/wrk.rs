@@ -4,24 +4,42 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Connections that wrk keeps busy, with one thread: more than the application can serve at once, fewer than its pool.
+/// Connections that wrk keeps busy, with one thread: more than an application can serve at once, fewer than its pool.
 const CONNECTIONS: &str = "-c16";
+
+/// The same where each connection pauses between its requests: 400 requests a second at most.
+const PACED_CONNECTIONS: &str = "-c4";
+
+/// An answer that takes longer is a failed request. wrk's own 2 s are not enough where the machine is busy.
+const TIMEOUT: &str = "--timeout=30s";
 
 /// What one run of wrk measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Load {
+pub struct Load {
     /// Answers.
     pub requests: u64,
     /// Answers a second.
     pub requests_per_second: f64,
+    /// Median of the latency, µs.
+    pub p50: f64,
     /// 99th percentile of the latency, µs.
     pub p99: f64,
 }
 
-/// Loads a URL. An answer that is not 2xx, or a broken connection, makes the measurement worthless.
-pub(crate) fn run(url: &str, duration: Duration) -> Result<Load> {
-    let output = Command::new("wrk")
-        .args(["-t1", CONNECTIONS, "--latency", &format!("-d{}s", duration.as_secs())])
+/// Loads a URL as fast as it answers. An answer that is not 2xx, or a broken connection, is an error.
+pub fn run(url: &str, duration: Duration) -> Result<Load> {
+    finish(Command::new("wrk").arg(CONNECTIONS), url, duration)
+}
+
+/// The same with tests/apps/wrk/paced.lua's pause between the requests of a connection.
+pub fn run_paced(url: &str, duration: Duration) -> Result<Load> {
+    let script = crate::sources().join("apps/wrk/paced.lua");
+    finish(Command::new("wrk").arg(PACED_CONNECTIONS).arg("--script").arg(script), url, duration)
+}
+
+fn finish(command: &mut Command, url: &str, duration: Duration) -> Result<Load> {
+    let output = command
+        .args(["-t1", TIMEOUT, "--latency", &format!("-d{}s", duration.as_secs())])
         .arg(url)
         .output()
         .context("wrk could not be started; `cargo xtask setup` installs it")?;
@@ -32,7 +50,8 @@ pub(crate) fn run(url: &str, duration: Duration) -> Result<Load> {
 
 fn parse(text: &str) -> Result<Load> {
     let lines = || text.lines().map(str::trim);
-    ensure!(!lines().any(|line| line.starts_with("Non-2xx") || line.starts_with("Socket errors")), "failed requests");
+    let failed = |line: &str| line.starts_with("Non-2xx") || line.starts_with("Socket errors");
+    ensure!(!lines().any(failed), "failed requests");
     let after = |prefix: &str| lines().find_map(|line| line.strip_prefix(prefix)).context(prefix.to_owned());
     let requests = lines()
         .find_map(|line| line.split_once(" requests in ").map(|(number, _)| number))
@@ -40,6 +59,7 @@ fn parse(text: &str) -> Result<Load> {
     Ok(Load {
         requests: requests.parse()?,
         requests_per_second: after("Requests/sec:")?.trim().parse()?,
+        p50: microseconds(after("50%")?.trim())?,
         p99: microseconds(after("99%")?.trim())?,
     })
 }
@@ -76,7 +96,7 @@ Transfer/sec:      1.86MB
 
     #[test]
     fn its_report_is_read() {
-        let expected = Load { requests: 16_243, requests_per_second: 8_119.65, p99: 4_440.0 };
+        let expected = Load { requests: 16_243, requests_per_second: 8_119.65, p50: 1_810.0, p99: 4_440.0 };
         assert_eq!(parse(REPORT).unwrap(), expected);
     }
 

@@ -1,0 +1,4 @@
+//! The fuzz target `engine`; see the library.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| syspan_fuzz::engine(data));

@@ -1,0 +1,90 @@
+//! `syspan record`, and the bytes in a recording (docs/recording.md).
+
+use std::{fs, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{server::Server, syspan};
+
+/// A running `syspan record`.
+#[derive(Debug)]
+pub struct Recorder {
+    server: Server,
+    folder: TempDir,
+}
+
+impl Recorder {
+    /// Starts it with these arguments; returns once it is ready.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        let folder = TempDir::with_prefix("recorder-")?;
+        let mut command = Command::new(syspan::program());
+        command.arg("record").args(arguments).arg("--output").arg(folder.path().join("recording"));
+        let mut server = Server::start("syspan", folder.path(), &command)?;
+        server.wait_until("ready", |server| Ok(server.output()?.contains("syspan: ready")))?;
+        Ok(Self { server, folder })
+    }
+
+    /// What is in the file so far: the last events may be missing.
+    pub fn so_far(&self) -> Result<Recording> {
+        let text = fs::read_to_string(self.path())?;
+        // The last line may be half written.
+        Recording::read(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+    }
+
+    /// Ends it and reads everything.
+    pub fn stop(self) -> Result<Recording> {
+        let path = self.path();
+        let Self { server, folder: _folder } = self;
+        ensure!(server.stop()?.success(), "syspan record failed");
+        Recording::read(&fs::read_to_string(path)?)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("recording")
+    }
+}
+
+/// A recording.
+#[derive(Debug)]
+pub struct Recording {
+    /// Its events.
+    pub events: Vec<Value>,
+}
+
+impl Recording {
+    fn read(text: &str) -> Result<Self> {
+        let event = |line: &str| serde_json::from_str(line).with_context(|| line.to_owned());
+        Ok(Self { events: text.lines().map(event).collect::<Result<_>>()? })
+    }
+
+    /// Everything in it: the events as they are written, and their bytes as text.
+    pub fn text(&self) -> Result<String> {
+        let mut text = String::new();
+        for event in &self.events {
+            text.push_str(&format!("{event}\n{}\n", bytes(event)?));
+        }
+        Ok(text)
+    }
+
+    /// The bytes of each `data` event, as text, with the process id of who moved them.
+    pub fn captured(&self) -> Result<Vec<(u64, String)>> {
+        self.events
+            .iter()
+            .filter_map(|event| Some((event.pointer("/task/pid")?.as_u64()?, event)))
+            .filter(|(_, event)| event.get("event").is_some_and(|kind| kind == "data"))
+            .map(|(pid, event)| Ok((pid, bytes(event)?)))
+            .collect()
+    }
+}
+
+fn bytes(event: &Value) -> Result<String> {
+    let mut bytes = Vec::new();
+    for part in ["head", "tail"] {
+        bytes.extend(BASE64_STANDARD.decode(event.get(part).and_then(Value::as_str).unwrap_or_default())?);
+        bytes.push(b'\n');
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
