@@ -14,7 +14,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use syspan::{
     engine::{Engine, Output},
-    event::{Address, Data, Direction, Event, Origin, Socket, SocketId, Task, Time},
+    event::{Address, Data, Direction, Event, Limits, Origin, Socket, SocketId, Task, Time},
     processes::{Process, Runtime},
     protocols::Options,
     traces::span::Evidence,
@@ -50,7 +50,12 @@ impl Recorder {
             runtime: Runtime::Threads,
             resource: resource.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         };
-        let start = Event::Start { version: 1, wall_offset: 1_700_000_000_000_000_000, seed: "5a".repeat(32) };
+        let start = Event::Start {
+            version: 1,
+            wall_offset: 1_700_000_000_000_000_000,
+            seed: "5a".repeat(32),
+            limits: Limits::DEFAULT,
+        };
         Self { events: vec![start, Event::Process(Arc::new(process))], time: STEP, turn: 0, positions: Vec::new() }
     }
 

@@ -121,6 +121,7 @@ impl Engine {
         self.bury(Time::MAX, output);
         for (_, followed) in &mut self.connections {
             self.traces.unfinished(followed);
+            self.traces.losses.add(Loss::UnknownProtocol, u64::from(followed.connection.is_unrecognised()));
         }
     }
 
@@ -160,8 +161,10 @@ impl Engine {
             self.bury(time.saturating_sub(GRACE), output);
         }
         match event {
-            Event::Start { wall_offset, seed, version: _ } => {
+            Event::Start { wall_offset, seed, limits, version: _ } => {
                 self.begin(seed_bytes(&seed), wall_offset, output);
+                self.traces.options.head_limit = limits.head as usize;
+                self.traces.options.sql_limit = limits.sql as usize;
             }
             Event::Process(process) => {
                 // Its number is used again: the sockets of the one before are nobody's.

@@ -33,6 +33,31 @@ pub struct Task {
     pub turn: u32,
 }
 
+/// Version of the recording format (docs/recording.md).
+pub const RECORDING_VERSION: u32 = 1;
+
+/// How much of a message is looked at. The kernel's side copies no more than this needs, and the engine reads no more, so that the same
+/// events give the same spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Longest HTTP head, bytes.
+    pub head: u32,
+    /// Longest SQL text, bytes.
+    pub sql: u32,
+}
+
+impl Limits {
+    /// Those of a run that was told nothing else: what common servers accept (nginx and Apache take 8 KiB a line), and more than
+    /// most statements of programs have.
+    pub const DEFAULT: Self = Self { head: 16 * 1024, sql: 8 * 1024 };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// Which way the bytes went, seen from the process that made the system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +177,9 @@ pub enum Event {
         wall_offset: i64,
         /// 32 random bytes, hexadecimal: the source of this run's trace and span ids.
         seed: String,
+        /// How much of a message is looked at.
+        #[serde(default)]
+        limits: Limits,
     },
     /// Who a process is; told before anything else of it, and again when it has executed another program or more is known.
     Process(Arc<Process>),

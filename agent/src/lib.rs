@@ -6,6 +6,7 @@
 //! of it: `step(event) -> spans`, with no clock and no I/O. ARCHITECTURE.md has the map.
 
 pub mod accounts;
+pub mod captures;
 pub mod cli;
 pub mod engine;
 pub mod escape;

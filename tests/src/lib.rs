@@ -23,6 +23,8 @@ pub mod rotel;
 pub mod server;
 pub mod statistics;
 pub mod syspan;
+pub mod tcpdump;
+pub mod tshark;
 pub mod wait;
 pub mod wrk;
 

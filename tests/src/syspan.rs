@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
     time::Duration,
 };
@@ -163,6 +163,17 @@ pub fn exec_output(options: &[&str], command: &Command) -> Result<Output> {
     exec.arg("--").arg(command.get_program()).args(command.get_args());
     exec.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     exec.output().with_context(|| program().display().to_string())
+}
+
+/// `syspan replay` of a file: demands success and reads the spans, in the order in which they began.
+pub fn replay(file: &Path, options: &[&str]) -> Result<Outcome> {
+    let file = file.to_str().context("path")?;
+    let output = output(&[&["replay", file, "--output", "otlp-json"], options].concat())?;
+    let messages = String::from_utf8(output.stderr)?;
+    ensure!(output.status.success(), "syspan replay ended with {}:\n{messages}", output.status);
+    let mut spans = otlp::read(&String::from_utf8(output.stdout)?)?;
+    spans.sort_by_key(|span| span.start);
+    Ok(Outcome { spans, losses: losses(&messages)?, messages })
 }
 
 /// Runs the agent to its end: for runs that are refused at once, or are limited by `--duration`.

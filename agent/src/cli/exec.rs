@@ -41,7 +41,7 @@ pub(super) fn exec(capture: &CaptureArgs, show: &Show, command: &[OsString]) -> 
     };
     // Only now: the command has the privileges of whoever typed it. It may become another user's, and is still sent signals.
     observer.settle(CapabilitySet::KILL)?;
-    let mut engine = Engine::new(show.options(Some(capture)), show.evidence());
+    let mut engine = Engine::new(show.options(), show.evidence());
     let mut status = None;
     let mut ended = || {
         if status.is_none() {

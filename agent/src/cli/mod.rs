@@ -19,6 +19,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     escape::harmless_lines,
+    event::Limits,
     export::Protocol,
     processes::selector::{ExePattern, Selectors},
     protocols::{self, SqlText},
@@ -46,6 +47,7 @@ Examples:
   syspan exec -- ./checkout.sh                  one command and what it starts
   syspan record --pid 4711 -o slow.jsonl        keep the events, for a bug report or for later
   syspan replay slow.jsonl                      the same traces again
+  syspan replay legacy.pcap                     traces of what tcpdump has seen
   syspan doctor                                 what this kernel allows, and what to do about the rest";
 
 #[derive(Debug, Subcommand)]
@@ -87,9 +89,13 @@ enum Command {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         duration: Option<Duration>,
     },
-    /// Make traces from a recording; the same file gives the same spans
+    /// Make traces from a recording or a packet capture; the same file gives the same spans
+    ///
+    /// Of a packet capture (pcap or pcapng, by `tcpdump -s 0 -w FILE`), every TCP connection that speaks a known protocol is traced, from
+    /// both of its ends. A server is named by its address and port, a client by its address. A request is the parent of the same request on
+    /// the other end, or a traceparent header says it; which program sent it, and for what, no wire shows (docs/captures.md).
     Replay {
-        /// A recording (docs/recording.md); `-` for standard input
+        /// A recording (docs/recording.md), pcap or pcapng; `-` for standard input
         file: PathBuf,
         #[command(flatten)]
         show: Show,
@@ -131,20 +137,15 @@ impl From<Select> for Selectors {
     }
 }
 
-/// Default of `--head-limit`, bytes: what common servers accept (nginx and Apache take 8 KiB a line).
-const HEAD_LIMIT: u32 = 16 * 1024;
-/// Default of `--sql-limit`, bytes: few statements of programs are longer.
-const SQL_LIMIT: u32 = 8 * 1024;
-
 /// What is captured and kept.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Capture")]
 struct CaptureArgs {
     /// Longest HTTP head that is looked at, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = HEAD_LIMIT, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.head, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     head_limit: u32,
     /// Longest SQL text that is looked at, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = SQL_LIMIT, value_parser = clap::value_parser!(u32).range(256..=32_768))]
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::DEFAULT.sql, value_parser = clap::value_parser!(u32).range(256..=32_768))]
     sql_limit: u32,
     /// Memory for events between kernel and agent, MiB or with a unit (4, 4MiB, 512KiB), a power of two [default: 2 MiB for each CPU, 4 to 64]
     #[arg(long, value_name = "SIZE", value_parser = ring_size)]
@@ -239,11 +240,15 @@ fn ring_size(text: &str) -> Result<u32, String> {
 
 impl Default for CaptureArgs {
     fn default() -> Self {
-        Self { head_limit: HEAD_LIMIT, sql_limit: SQL_LIMIT, ring_size: None }
+        Self { head_limit: Limits::DEFAULT.head, sql_limit: Limits::DEFAULT.sql, ring_size: None }
     }
 }
 
 impl CaptureArgs {
+    fn limits(&self) -> Limits {
+        Limits { head: self.head_limit, sql: self.sql_limit }
+    }
+
     /// Size of the ring buffer, bytes. It holds what all CPUs do while the agent waits for one: about a tenth of a second at
     /// 100 000 system calls a second and CPU. All of it counts as the agent's memory, twice.
     fn ring_bytes(&self) -> u32 {
@@ -263,7 +268,7 @@ impl Show {
         }
     }
 
-    fn options(&self, capture: Option<&CaptureArgs>) -> protocols::Options {
+    fn options(&self) -> protocols::Options {
         let mut options = protocols::Options {
             sql_text: match self.sql_text {
                 SqlTextArg::Sanitized => SqlText::Sanitized,
@@ -274,10 +279,6 @@ impl Show {
             http_headers: self.http_header.iter().map(|name| name.to_ascii_lowercase()).collect(),
             ..protocols::Options::default()
         };
-        if let Some(capture) = capture {
-            options.head_limit = capture.head_limit as usize;
-            options.sql_limit = capture.sql_limit as usize;
-        }
         let methods = std::env::var("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS").unwrap_or_default();
         if !methods.is_empty() {
             options.http_methods = methods.split(',').map(|method| method.trim().to_owned()).collect();

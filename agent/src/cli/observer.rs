@@ -18,7 +18,7 @@ use super::{
     held::{Held, Introduction},
 };
 use crate::{
-    event::{Event, Pid, SocketId, Time},
+    event::{Event, Limits, Pid, RECORDING_VERSION, SocketId, Time},
     kernel::{
         capture::{Capture, Settings},
         record::Record,
@@ -35,9 +35,6 @@ use crate::{
     streams::Loss,
 };
 
-/// Version of the recording format that this program writes and reads.
-pub(super) const RECORDING_VERSION: u32 = 1;
-
 /// Where the file systems of the host are.
 const PROC: &str = "/proc";
 
@@ -51,6 +48,7 @@ const TURN: usize = 4096;
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
     capture: Capture,
+    limits: Limits,
     table: ProcessTable,
     proc: Proc,
     selectors: Selectors,
@@ -109,6 +107,7 @@ impl Observer {
         })?;
         Ok(Self {
             capture,
+            limits: args.limits(),
             table: ProcessTable::new(Reader::new(Identifier::new(proc.clone()))),
             proc,
             selectors,
@@ -139,13 +138,13 @@ impl Observer {
     }
 
     /// The first event of a run.
-    pub(super) fn beginning() -> Result<Event, Failure> {
+    pub(super) fn beginning(&self) -> Result<Event, Failure> {
         let seed = random()?;
         let seed = seed.iter().map(|byte| format!("{byte:02x}")).collect();
         // The two clocks are read one after the other: half a microsecond apart, the same for every span of the run.
         let wall = clock_gettime(ClockId::Realtime);
         let wall_offset = wall.tv_sec * 1_000_000_000 + wall.tv_nsec - i64::try_from(now()).unwrap_or(i64::MAX);
-        Ok(Event::Start { version: RECORDING_VERSION, wall_offset, seed })
+        Ok(Event::Start { version: RECORDING_VERSION, wall_offset, seed, limits: self.limits })
     }
 
     /// Everything is attached and started: the calling thread gives up the privileges that only that took.

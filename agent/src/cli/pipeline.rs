@@ -43,7 +43,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let mut output = Output::default();
     let mut last_tick = now();
-    engine.step(Observer::beginning()?, &mut output);
+    engine.step(observer.beginning()?, &mut output);
     loop {
         // Asked first, so that what happened before the end was asked for is still read.
         let last = stop();

@@ -28,7 +28,7 @@ pub(super) fn record(
     let mut events = 0u64;
     let mut losses = Losses::default();
     let mut failed = None;
-    writer.write(&Observer::beginning()?)?;
+    writer.write(&observer.beginning()?)?;
     observer.settle(CapabilitySet::empty())?;
     ready(&observer);
     loop {

@@ -2,13 +2,12 @@
 
 use std::{
     fs::{File, OpenOptions, Permissions},
-    io::{self, BufRead, BufReader, BufWriter, Read, Write as _},
+    io::{self, BufRead, BufWriter, Read, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
 
-use super::observer::RECORDING_VERSION;
-use crate::event::Event;
+use crate::event::{Event, RECORDING_VERSION};
 
 /// Longest line that is read: an event carries at most 32 KiB of payload, more than doubled by base64 and names.
 const LINE_LIMIT: u64 = 1024 * 1024;
@@ -23,7 +22,9 @@ pub enum RecordingError {
     Line { path: String, line: u64, source: serde_json::Error },
     #[error("{path}, line {line} is longer than {LINE_LIMIT} bytes: this is no recording")]
     TooLong { path: String, line: u64 },
-    #[error("{path} is no recording: its first line must be the start event; record one with `syspan record -o FILE`")]
+    #[error(
+        "{path} is no recording: its first line must be the start event; nor is it a pcap or pcapng file. Record one with `syspan record -o FILE`"
+    )]
     NoStart { path: String },
     #[error(
         "{path} was recorded in format {version}, this syspan reads format {RECORDING_VERSION}: use the syspan that wrote it"
@@ -94,20 +95,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// A file, or `-` for standard input.
-    pub(super) fn open(path: &Path) -> Result<Self, RecordingError> {
-        let name = path.display().to_string();
-        let input: Box<dyn BufRead> = if path == Path::new("-") {
-            Box::new(BufReader::new(io::stdin()))
-        } else {
-            let file =
-                File::open(path).map_err(|source| RecordingError::File { path: name.clone(), what: "read", source })?;
-            Box::new(BufReader::new(file))
-        };
-        Ok(Self::new(name, input))
-    }
-
-    fn new(path: String, input: Box<dyn BufRead>) -> Self {
+    /// A recording from its beginning; `path` is for messages.
+    pub(super) fn new(path: String, input: Box<dyn BufRead>) -> Self {
         Self { path, input, line: 0, buffer: Vec::new(), started: false }
     }
 

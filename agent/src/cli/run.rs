@@ -34,7 +34,7 @@ pub(super) fn run(
     let stop = Stop::new(duration)?;
     observer.settle(CapabilitySet::empty())?;
     ready(&observer);
-    let mut engine = Engine::new(show.options(Some(capture)), show.evidence());
+    let mut engine = Engine::new(show.options(), show.evidence());
     pipeline::run(&mut observer, &mut engine, &mut sink, &mut || stop.is_due())?;
     runtime.block_on(sink.finish(engine.accounts()))?;
     Ok(ExitCode::SUCCESS)

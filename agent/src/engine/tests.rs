@@ -16,7 +16,12 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 
 use super::*;
-use crate::{accounts::Requests, event::Address, processes::Process, traces::span::Kind};
+use crate::{
+    accounts::Requests,
+    event::{Address, Limits},
+    processes::Process,
+    traces::span::Kind,
+};
 
 /// A thread: process id and thread id.
 type Thread = (Pid, u32);
@@ -36,7 +41,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let start = Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "07".repeat(32) };
+        let start =
+            Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "07".repeat(32), limits: Limits::DEFAULT };
         Self { events: vec![start], time: 1_000_000, turns: HashMap::new(), positions: HashMap::new(), sockets: 0 }
     }
 

@@ -13,7 +13,7 @@ pub mod sql;
 pub(crate) mod testing;
 
 use crate::{
-    event::{Address, End, Time},
+    event::{Address, End, Limits, Time},
     streams::Loss,
     traces::span::{Attribute, Status},
 };
@@ -119,8 +119,8 @@ impl Default for Options {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         Self {
             sql_text: SqlText::Sanitized,
-            sql_limit: 8 * 1024,
-            head_limit: 16 * 1024,
+            sql_limit: Limits::DEFAULT.sql as usize,
+            head_limit: Limits::DEFAULT.head as usize,
             returned_rows: false,
             http_methods: owned(&[
                 "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",

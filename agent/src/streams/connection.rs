@@ -101,6 +101,12 @@ impl Connection {
         matches!(self.stage, Stage::Over)
     }
 
+    /// Whether messages were seen of it and no protocol wanted them, so far.
+    #[must_use]
+    pub fn is_unrecognised(&self) -> bool {
+        matches!(self.stage, Stage::Sniffing { attempts: 1.., .. })
+    }
+
     /// Bytes held in memory: unfinished messages, and what the parser keeps.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -171,8 +177,12 @@ impl Connection {
 
     /// A direction, or both, ended.
     pub fn end(&mut self, end: End, time: Time, signals: &mut Signals) {
+        let unrecognised = self.is_unrecognised();
         let Stage::Parsing { protocol, local, ended, .. } = &mut self.stage else {
             if matches!(end, End::Closed | End::Reset | End::TimedOut) {
+                if unrecognised {
+                    signals.push(Signal::Lost(Loss::UnknownProtocol));
+                }
                 self.give_up();
             }
             return;

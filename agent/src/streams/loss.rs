@@ -41,6 +41,12 @@ losses! {
     UserFault = "user_fault",
     /// More buffers or messages in one system call than are looked at.
     Budget = "budget",
+    /// A packet capture lacks bytes that were sent.
+    PacketMissing = "packet_missing",
+    /// A packet capture has only the beginning of a packet.
+    PacketCut = "packet_cut",
+    /// A packet of a capture is a fragment, or its headers are broken or of an unknown kind.
+    PacketUnreadable = "packet_unreadable",
     /// Bytes of a followed socket are missing where they were needed.
     Gap = "gap",
     /// A socket was given up: no known protocol.
@@ -82,12 +88,15 @@ impl Loss {
             Loss::RingFull | Loss::NoticeLost => Some("--ring-size, fewer processes, or more CPU for syspan"),
             Loss::MapFull | Loss::Evicted => Some("select fewer processes"),
             Loss::Budget => Some("--head-limit, --sql-limit"),
+            Loss::PacketMissing => Some("tcpdump with a larger buffer, -B 32768"),
+            Loss::PacketCut => Some("tcpdump with whole packets, -s 0"),
             Loss::Preempted => Some("the kernel's own doing: give the host more CPU time"),
             Loss::IoUring => Some("switch io_uring off in that program"),
             Loss::QueueFull => Some("a faster collector, or OTEL_BSP_MAX_QUEUE_SIZE"),
             Loss::ExportFailed | Loss::Rejected => Some("see the collector's log"),
             Loss::UserFault
             | Loss::DescriptorGone
+            | Loss::PacketUnreadable
             | Loss::Gap
             | Loss::UnknownProtocol
             | Loss::Tls

@@ -72,6 +72,8 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("wrk", "wrk"),
     unless_file("bpftool", "/usr/sbin/bpftool"),
     unless_program("tcpdump", "tcpdump"),
+    // The independent reader of packet captures. Its question, whether others than root may capture, is answered by its default.
+    unless_program("tshark", "tshark"),
     // `cargo xtask vm`: other kernels, the file system that they are given, and its loopback interface.
     unless_program("qemu-system-x86", "qemu-system-x86_64"),
     unless_program("cpio", "cpio"),

@@ -5,7 +5,7 @@ use std::{io::Cursor, sync::Arc};
 use super::*;
 use crate::{
     engine::{Engine, Output},
-    event::{Address, Data, Direction, End, Origin, Socket, Task},
+    event::{Address, Data, Direction, End, Limits, Origin, Socket, Task},
     export::json,
     processes::{Process, Runtime},
     protocols::Options,
@@ -55,7 +55,12 @@ fn every_event() -> Vec<Event> {
         Event::Data(Data { socket: 7, task, direction, time: 8, position: u32::MAX, length: 1 << 40, head, tail })
     };
     let mut events = vec![
-        Event::Start { version: RECORDING_VERSION, wall_offset: -9, seed: "ab".repeat(32) },
+        Event::Start {
+            version: RECORDING_VERSION,
+            wall_offset: -9,
+            seed: "ab".repeat(32),
+            limits: Limits { head: 300, sql: 400 },
+        },
         Event::Process(Arc::new(Process {
             pid: 1,
             started: 10,
@@ -88,8 +93,7 @@ fn what_is_written_is_read_again() {
     writer.finish().unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let mut reader = Reader::open(&path).unwrap();
-    let events: Vec<Event> = std::iter::from_fn(|| reader.next().unwrap()).collect();
+    let events = read(std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(events, every_event());
     let lines: String = events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();
     assert_eq!(lines, std::fs::read_to_string(&path).unwrap());

@@ -95,6 +95,19 @@ fn a_second_start_is_another_run() {
 }
 
 #[test]
+fn a_run_looks_at_as_much_as_its_start_says() {
+    let mut world = World::new();
+    let front = world.accept(T);
+    world.read(T, front, [b"GET /long HTTP/1.1\r\nX: ".as_slice(), &[b'x'; 300]].concat());
+    world.read(T, front, b"\r\n\r\n");
+    world.answer(T, front);
+    world.run().assert_no_losses();
+    let Event::Start { limits, .. } = &mut world.events[0] else { panic!() };
+    limits.head = 256;
+    assert_eq!(world.run().lost(Loss::Budget), 1);
+}
+
+#[test]
 fn the_same_events_give_the_same_spans_and_other_seeds_other_ids() {
     let mut world = World::new();
     for n in 0..50 {
@@ -116,7 +129,8 @@ fn the_same_events_give_the_same_spans_and_other_seeds_other_ids() {
     assert!(one.spans.len() > 120);
     assert_eq!(one.spans, two.spans);
     assert_eq!(one.engine.losses(), two.engine.losses());
-    world.events[0] = Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "08".repeat(32) };
+    world.events[0] =
+        Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "08".repeat(32), limits: Limits::DEFAULT };
     let other = world.run();
     assert_eq!(other.spans.len(), one.spans.len());
     assert!(one.spans.iter().zip(&other.spans).all(|(one, other)| one.span_id != other.span_id));
