@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use syspan::{
-    event::{Address, Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
+    event::{Address, Data, Direction, End, Event, Limits, Origin, Pid, Socket, SocketId, Task, Time},
     processes::{Process, Runtime},
     streams::Loss,
 };
@@ -198,7 +198,9 @@ impl Host {
                 self.time = self.time.saturating_add(60_000_000_000);
                 Event::Tick { time: self.time }
             }
-            What::Start { wall_offset } => Event::Start { version: 1, wall_offset, seed: "07".repeat(32) },
+            What::Start { wall_offset } => {
+                Event::Start { version: 1, wall_offset, seed: "07".repeat(32), limits: Limits::DEFAULT }
+            }
             What::Broken { position, length, head, tail, time } => {
                 let direction = Direction::Read;
                 let (head, tail) = (head.into(), tail.into());

@@ -94,7 +94,12 @@ impl Ordeal {
 
 fn start(servers: &Servers, launcher: &[String]) -> Result<Syspan> {
     // One line a span: little to write, and enough to see which requests it saw.
-    Syspan::start_by(&crate::syspan::launched(launcher), &["--output", "text", "--ring-size", "4"], &servers.pids(), &[])
+    Syspan::start_by(
+        &crate::syspan::launched(launcher),
+        &["--output", "text", "--ring-size", "4"],
+        &servers.pids(),
+        &[],
+    )
 }
 
 /// An agent in the middle of its work, and what it holds.
