@@ -20,7 +20,6 @@ mod emit;
 mod hooks;
 mod maps;
 mod payload;
-mod preemption;
 mod socket;
 mod task;
 mod thread;

@@ -33,10 +33,10 @@ impl Report {
         self.line(&json!({ "doctor": findings }))
     }
 
-    /// How a scenario ended, and how long it took.
-    pub(crate) fn scenario(&mut self, name: &str, seconds: f64, outcome: &Result<()>) -> Result<()> {
+    /// How a scenario ended, how long it took, and how often it was run.
+    pub(crate) fn scenario(&mut self, name: &str, seconds: f64, runs: u32, outcome: &Result<()>) -> Result<()> {
         let error = outcome.as_ref().err().map(sentence);
-        self.line(&json!({ "scenario": { "name": name, "seconds": seconds, "error": error } }))
+        self.line(&json!({ "scenario": { "name": name, "seconds": seconds, "runs": runs, "error": error } }))
     }
 
     /// Nothing was left out: what came before is all.

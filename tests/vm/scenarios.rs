@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use expected::Expected;
+use expected::{Expected, LeftOut};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use syspan_tests::{
     causes::marker,
@@ -33,6 +33,9 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A name for the table, and what it is.
 type Scenario = (&'static str, fn(&Machine) -> Result<()>);
 
+/// How often a scenario is run in which the kernel has left out system calls ([`LeftOut`]).
+const RUNS: u32 = 10;
+
 const SCENARIOS: &[Scenario] = &[
     ("HTTP keep-alive, IPv4 and IPv6", keep_alive),
     ("HTTP pipelining", pipelining),
@@ -51,11 +54,20 @@ pub(crate) fn run() -> Result<()> {
     let machine = Machine::start(untouched);
     for (name, scenario) in SCENARIOS {
         let started = Instant::now();
-        let outcome = match &machine {
-            Ok(machine) => scenario(machine),
-            Err(error) => Err(anyhow::anyhow!("the servers did not start: {error:?}")),
-        };
-        report.scenario(name, started.elapsed().as_secs_f64(), &outcome)?;
+        let (mut runs, mut outcome);
+        runs = 1;
+        loop {
+            outcome = match &machine {
+                Ok(machine) => scenario(machine),
+                Err(error) => Err(anyhow::anyhow!("the servers did not start: {error:?}")),
+            };
+            let left_out = outcome.as_ref().is_err_and(|error| error.is::<LeftOut>());
+            if !left_out || runs == RUNS {
+                break;
+            }
+            runs += 1;
+        }
+        report.scenario(name, started.elapsed().as_secs_f64(), runs, &outcome)?;
     }
     report.end()
 }

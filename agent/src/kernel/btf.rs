@@ -237,15 +237,6 @@ impl<'a> Btf<'a> {
         self.record(number).map(|record| record.size_or_type).ok_or_else(|| BtfError::NoStruct(structure.to_owned()))
     }
 
-    /// The number of a kernel function: what a program calls it by.
-    #[must_use]
-    pub fn function(&self, name: &str) -> Option<u32> {
-        (1..).zip(&self.records).find_map(|(number, &offset)| {
-            let record = Record::at(self.types, offset as usize)?;
-            (record.kind() == kind::FUNC && self.name(record.name) == name.as_bytes()).then_some(number)
-        })
-    }
-
     fn structure(&self, name: &str) -> Result<u32, BtfError> {
         self.structures.get(name.as_bytes()).copied().ok_or_else(|| BtfError::NoStruct(name.to_owned()))
     }

@@ -20,8 +20,8 @@ use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
-        kfunc, offsets,
-        programs::{self, LoadedProgram},
+        offsets,
+        programs::{self, LoadedProgram, Misses},
         record, syscalls,
     },
     streams::Loss,
@@ -98,8 +98,8 @@ pub struct Capture {
     sockets: HashMap<MapData, u64, SocketState>,
     counts: PerCpuArray<MapData, u64>,
     told: [u64; COUNTERS.len()],
-    /// System calls that the kernel did not show to the programs, as far as told.
-    misses_told: u64,
+    /// System calls that the kernel did not show to the programs, and how many of them were told.
+    misses: (Misses, u64),
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// Owns programs and links.
@@ -124,12 +124,11 @@ impl Capture {
     /// What the kernel refused, with the remedy.
     pub fn start(settings: &Settings) -> Result<Self, CaptureError> {
         let blob = std::fs::read(Path::new("/").join(btf::VMLINUX)).map_err(CaptureError::NoBtf)?;
-        let btf = Btf::parse(&blob)?;
         let globals = Config {
             syscalls: syscalls::table(),
             typed_task: kernel_is(TYPED_TASK).into(),
             preemptible: kernel_is(PREEMPTIBLE).into(),
-            offsets: offsets::read(&btf)?,
+            offsets: offsets::read(&Btf::parse(&blob)?)?,
             all: settings.all.into(),
             watch_exec: settings.watch_exec.into(),
             watch_listen: settings.watch_listen.into(),
@@ -138,9 +137,6 @@ impl Capture {
             wake_at: settings.ring_size / WAKE_PART,
             address_key: settings.address_key,
         };
-        // Where nobody interrupts, asking not to be would be a waste.
-        let object = kfunc::link(OBJECT, kernel_is(PREEMPTIBLE).then_some(&btf));
-        drop(btf);
         drop(blob);
         let cpus = nr_cpus().map_or(1, |n| u32::try_from(n).unwrap_or(1));
         // What is not shown is not sent either: the verifier removes it.
@@ -156,7 +152,7 @@ impl Capture {
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", settings.ring_size)
             .map_max_entries("SCRATCHES", cpus * abi::SCRATCHES_OF_A_CPU)
-            .load(&object)?;
+            .load(OBJECT)?;
 
         let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;
@@ -178,9 +174,10 @@ impl Capture {
                 None
             }
         };
+        let misses = Misses::of(ebpf.programs().map(|(_, program)| program));
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], misses_told: 0, logger, ebpf })
+        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], misses: (misses, 0), logger, ebpf })
     }
 
     /// The programs as the kernel took them.
@@ -251,10 +248,11 @@ impl Capture {
             logger.flush();
         }
         let mut events = Vec::new();
-        let misses = self.ebpf.programs().filter_map(|(_, program)| programs::misses(program)).sum::<u64>();
-        let count = misses.saturating_sub(self.misses_told);
+        let (misses, told) = &mut self.misses;
+        let total = misses.count();
+        let count = total.saturating_sub(*told);
         if count > 0 {
-            self.misses_told = misses;
+            *told = total;
             events.push(Event::Lost { time, cause: Loss::Preempted.name().to_owned(), count });
         }
         for ((counter, loss), told) in COUNTERS.iter().zip(&mut self.told) {

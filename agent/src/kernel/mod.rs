@@ -2,7 +2,6 @@
 
 pub mod btf;
 pub mod capture;
-mod kfunc;
 pub mod offsets;
 pub mod programs;
 pub mod record;

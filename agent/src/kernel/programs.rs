@@ -2,8 +2,12 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
-    os::fd::{AsFd as _, AsRawFd as _},
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
     path::Path,
 };
 
@@ -12,6 +16,9 @@ use serde::Serialize;
 
 /// Where the kernel describes this process's descriptors (proc(5)).
 const DESCRIPTORS: &str = "/proc/self/fdinfo";
+
+/// Bytes of a program's description (some 300).
+const MAX_DESCRIPTION: usize = 1024;
 
 /// One program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,11 +96,29 @@ fn verdict(log: &str) -> Option<&str> {
     log.lines().map(str::trim).rev().find(|line| !line.is_empty() && !is_statistics(line))
 }
 
-/// How often the kernel did not run a program because it was running on that CPU already (`recursion_misses`, since 5.12).
-#[must_use]
-pub fn misses(program: &Program) -> Option<u64> {
-    let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
-    missed(&fs::read_to_string(Path::new(DESCRIPTORS).join(descriptor.to_string())).ok()?)
+/// How often the kernel did not run the programs because they were running on that CPU already (`recursion_misses`, since 5.12).
+#[derive(Debug)]
+pub struct Misses(Vec<File>);
+
+impl Misses {
+    /// Opens what tells of these programs: it cannot be opened any more once privileges are given up.
+    pub fn of<'a>(programs: impl Iterator<Item = &'a Program>) -> Self {
+        let descriptors = programs.filter_map(|program| Some(program.fd().ok()?.as_fd().as_raw_fd()));
+        let files = descriptors.map(|number| File::open(Path::new(DESCRIPTORS).join(number.to_string())));
+        Self(files.filter_map(Result::ok).collect())
+    }
+
+    /// All of them so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().filter_map(now_missed).sum()
+    }
+}
+
+fn now_missed(description: &File) -> Option<u64> {
+    let mut text = [0; MAX_DESCRIPTION];
+    let length = description.read_at(&mut text, 0).ok()?;
+    missed(std::str::from_utf8(text.get(..length)?).ok()?)
 }
 
 fn missed(description: &str) -> Option<u64> {

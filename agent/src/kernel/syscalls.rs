@@ -2,57 +2,57 @@
 
 use std::ffi::c_long;
 
-use syspan_abi::{MAX_SYSCALLS, Syscall};
+use syspan_abi::{MAX_SYSCALLS, syscall};
 
 /// The calls that every architecture has.
-const ALL: &[(c_long, Syscall)] = &[
-    (libc::SYS_read, Syscall::Read),
-    (libc::SYS_readv, Syscall::Readv),
-    (libc::SYS_recvfrom, Syscall::Recvfrom),
-    (libc::SYS_recvmsg, Syscall::Recvmsg),
-    (libc::SYS_recvmmsg, Syscall::Recvmmsg),
-    (libc::SYS_write, Syscall::Write),
-    (libc::SYS_sendto, Syscall::Write),
-    (libc::SYS_writev, Syscall::Writev),
-    (libc::SYS_sendmsg, Syscall::Sendmsg),
-    (libc::SYS_sendmmsg, Syscall::Sendmmsg),
-    (libc::SYS_sendfile, Syscall::Sendfile),
-    (libc::SYS_splice, Syscall::Splice),
-    (libc::SYS_connect, Syscall::Connect),
-    (libc::SYS_accept, Syscall::Accept),
-    (libc::SYS_accept4, Syscall::Accept),
-    (libc::SYS_listen, Syscall::Listen),
-    (libc::SYS_shutdown, Syscall::Shutdown),
-    (libc::SYS_close, Syscall::Close),
-    (libc::SYS_close_range, Syscall::CloseRange),
-    (libc::SYS_dup3, Syscall::Dup),
-    (libc::SYS_epoll_pwait, Syscall::EpollWait),
-    (libc::SYS_epoll_pwait2, Syscall::EpollWait),
-    (libc::SYS_epoll_create1, Syscall::EpollCreate),
-    (libc::SYS_epoll_ctl, Syscall::EpollCtl),
-    (libc::SYS_ppoll, Syscall::Poll),
-    (libc::SYS_pselect6, Syscall::Select),
-    (libc::SYS_io_uring_setup, Syscall::IoUringSetup),
+const ALL: &[(c_long, u8)] = &[
+    (libc::SYS_read, syscall::READ),
+    (libc::SYS_readv, syscall::READV),
+    (libc::SYS_recvfrom, syscall::RECVFROM),
+    (libc::SYS_recvmsg, syscall::RECVMSG),
+    (libc::SYS_recvmmsg, syscall::RECVMMSG),
+    (libc::SYS_write, syscall::WRITE),
+    (libc::SYS_sendto, syscall::WRITE),
+    (libc::SYS_writev, syscall::WRITEV),
+    (libc::SYS_sendmsg, syscall::SENDMSG),
+    (libc::SYS_sendmmsg, syscall::SENDMMSG),
+    (libc::SYS_sendfile, syscall::SENDFILE),
+    (libc::SYS_splice, syscall::SPLICE),
+    (libc::SYS_connect, syscall::CONNECT),
+    (libc::SYS_accept, syscall::ACCEPT),
+    (libc::SYS_accept4, syscall::ACCEPT),
+    (libc::SYS_listen, syscall::LISTEN),
+    (libc::SYS_shutdown, syscall::SHUTDOWN),
+    (libc::SYS_close, syscall::CLOSE),
+    (libc::SYS_close_range, syscall::CLOSE_RANGE),
+    (libc::SYS_dup3, syscall::DUP),
+    (libc::SYS_epoll_pwait, syscall::EPOLL_WAIT),
+    (libc::SYS_epoll_pwait2, syscall::EPOLL_WAIT),
+    (libc::SYS_epoll_create1, syscall::EPOLL_CREATE),
+    (libc::SYS_epoll_ctl, syscall::EPOLL_CTL),
+    (libc::SYS_ppoll, syscall::POLL),
+    (libc::SYS_pselect6, syscall::SELECT),
+    (libc::SYS_io_uring_setup, syscall::IO_URING_SETUP),
 ];
 
 /// Those that younger architectures left out.
 #[cfg(target_arch = "x86_64")]
-const OLD: &[(c_long, Syscall)] = &[
-    (libc::SYS_dup2, Syscall::Dup),
-    (libc::SYS_epoll_wait, Syscall::EpollWait),
-    (libc::SYS_epoll_create, Syscall::EpollCreate),
-    (libc::SYS_poll, Syscall::Poll),
-    (libc::SYS_select, Syscall::Select),
+const OLD: &[(c_long, u8)] = &[
+    (libc::SYS_dup2, syscall::DUP),
+    (libc::SYS_epoll_wait, syscall::EPOLL_WAIT),
+    (libc::SYS_epoll_create, syscall::EPOLL_CREATE),
+    (libc::SYS_poll, syscall::POLL),
+    (libc::SYS_select, syscall::SELECT),
 ];
 #[cfg(target_arch = "aarch64")]
-const OLD: &[(c_long, Syscall)] = &[];
+const OLD: &[(c_long, u8)] = &[];
 
 /// The table for the programs. A number that this kernel does not know is never seen.
 pub fn table() -> [u8; MAX_SYSCALLS] {
-    let mut table = [Syscall::Other as u8; MAX_SYSCALLS];
-    for &(number, syscall) in ALL.iter().chain(OLD) {
+    let mut table = [syscall::OTHER; MAX_SYSCALLS];
+    for &(number, kind) in ALL.iter().chain(OLD) {
         if let Some(entry) = usize::try_from(number).ok().and_then(|number| table.get_mut(number)) {
-            *entry = syscall as u8;
+            *entry = kind;
         }
     }
     table
@@ -65,9 +65,9 @@ mod tests {
     #[test]
     fn every_call_has_its_entry() {
         let table = table();
-        for &(number, syscall) in ALL.iter().chain(OLD) {
+        for &(number, kind) in ALL.iter().chain(OLD) {
             let entry = usize::try_from(number).ok().and_then(|number| table.get(number));
-            assert_eq!(entry, Some(&(syscall as u8)), "{syscall:?}");
+            assert_eq!(entry, Some(&kind), "{number}");
         }
         assert_eq!(table.iter().filter(|&&entry| entry != 0).count(), ALL.len() + OLD.len());
     }

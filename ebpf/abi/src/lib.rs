@@ -23,11 +23,6 @@ pub const MAX_TAIL: usize = 64;
 /// How many events may be put together on a CPU at a time: one, and those of threads that interrupt it.
 pub const SCRATCHES_OF_A_CPU: u32 = 4;
 
-/// Stand for `bpf_preempt_disable` and `bpf_preempt_enable` as numbers of helpers, until the agent links them.
-pub const PREEMPT_DISABLE: u32 = 0x5359_0001;
-/// See [`PREEMPT_DISABLE`].
-pub const PREEMPT_ENABLE: u32 = 0x5359_0002;
-
 /// Longest path of a Unix socket (`sun_path`).
 pub const MAX_PATH: usize = 108;
 
@@ -285,59 +280,57 @@ pub struct Offsets {
 }
 
 /// What a system call is to the programs; its number's entry in [`Config::syscalls`].
-#[repr(u8)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Syscall {
+pub mod syscall {
     /// Of no interest.
-    Other = 0,
+    pub const OTHER: u8 = 0;
     /// `read`.
-    Read = 1,
+    pub const READ: u8 = 1;
     /// `readv`.
-    Readv = 2,
+    pub const READV: u8 = 2;
     /// `recvfrom`.
-    Recvfrom = 3,
+    pub const RECVFROM: u8 = 3;
     /// `recvmsg`.
-    Recvmsg = 4,
+    pub const RECVMSG: u8 = 4;
     /// `recvmmsg`.
-    Recvmmsg = 5,
+    pub const RECVMMSG: u8 = 5;
     /// `write`, `sendto`.
-    Write = 6,
+    pub const WRITE: u8 = 6;
     /// `writev`.
-    Writev = 7,
+    pub const WRITEV: u8 = 7;
     /// `sendmsg`.
-    Sendmsg = 8,
+    pub const SENDMSG: u8 = 8;
     /// `sendmmsg`.
-    Sendmmsg = 9,
+    pub const SENDMMSG: u8 = 9;
     /// `sendfile`.
-    Sendfile = 10,
+    pub const SENDFILE: u8 = 10;
     /// `splice`.
-    Splice = 11,
+    pub const SPLICE: u8 = 11;
     /// `connect`.
-    Connect = 12,
+    pub const CONNECT: u8 = 12;
     /// `accept`, `accept4`.
-    Accept = 13,
+    pub const ACCEPT: u8 = 13;
     /// `listen`.
-    Listen = 14,
+    pub const LISTEN: u8 = 14;
     /// `shutdown`.
-    Shutdown = 15,
+    pub const SHUTDOWN: u8 = 15;
     /// `close`.
-    Close = 16,
+    pub const CLOSE: u8 = 16;
     /// `close_range`.
-    CloseRange = 17,
+    pub const CLOSE_RANGE: u8 = 17;
     /// `dup2`, `dup3`.
-    Dup = 18,
+    pub const DUP: u8 = 18;
     /// `epoll_wait`, `epoll_pwait`, `epoll_pwait2`.
-    EpollWait = 19,
+    pub const EPOLL_WAIT: u8 = 19;
     /// `epoll_create`, `epoll_create1`.
-    EpollCreate = 20,
+    pub const EPOLL_CREATE: u8 = 20;
     /// `epoll_ctl`.
-    EpollCtl = 21,
+    pub const EPOLL_CTL: u8 = 21;
     /// `poll`, `ppoll`.
-    Poll = 22,
+    pub const POLL: u8 = 22;
     /// `select`, `pselect6`.
-    Select = 23,
+    pub const SELECT: u8 = 23;
     /// `io_uring_setup`.
-    IoUringSetup = 24,
+    pub const IO_URING_SETUP: u8 = 24;
 }
 
 /// System call numbers that are looked at: a power of two, beyond the last one of every architecture so far (some 470).
@@ -347,7 +340,7 @@ pub const MAX_SYSCALLS: usize = 512;
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// A [`Syscall`] for each number.
+    /// A [`syscall`] constant for each number.
     pub syscalls: [u8; MAX_SYSCALLS],
     /// Where kernel members are.
     pub offsets: Offsets,

