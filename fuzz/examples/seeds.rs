@@ -1,17 +1,22 @@
-//! Writes the first inputs of the fuzz targets: `seeds OUT [DATA]`. DATA is a folder with `pcap/**/*.pcap` (Ethernet, IPv4) and
+//! Writes the first inputs of the fuzz targets: `seeds OUT [DATA]`. DATA is a folder with `pcap/**/*.pcap` and
 //! `sql/*.json` (OpenTelemetry's cases); without it only what is written here is made.
 
 #![allow(clippy::indexing_slicing, reason = "a developer's tool: a broken file ends it")]
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     env,
     error::Error,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use syspan::protocols::Role;
+use etherparse::PacketBuilder;
+use syspan::{
+    captures::Reader,
+    event::{Address, Data, Direction, Event, Socket},
+    protocols::Role,
+};
 use syspan_fuzz::conversation::{Conversation, Step};
 
 /// Longer conversations become several: a fuzzer learns more from short inputs.
@@ -61,10 +66,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     seeds.write(&["recording"], example.ok_or("docs/recording.md has no example")?.as_bytes())?;
     for (request, response) in HTTP {
         seeds.conversation(&[(Role::Client, request.as_bytes()), (Role::Server, response.as_bytes())])?;
+        seeds.write(&["captures"], &capture(request.as_bytes(), response.as_bytes())?)?;
     }
     if let Some(data) = arguments.next() {
         for path in files(&data.join("pcap"), "pcap")? {
-            for calls in connections(&fs::read(path)?) {
+            let pcap = fs::read(path)?;
+            seeds.write(&["captures"], &pcap[..pcap.len().min(LONGEST)])?; // the packet that is cut is left out
+            for calls in connections(pcap)? {
                 let calls: Vec<_> = calls.iter().map(|(from, bytes)| (*from, bytes.as_slice())).collect();
                 seeds.conversation(&calls)?;
             }
@@ -130,30 +138,64 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Box<dyn Error>>
 /// Who sent what, in order.
 type Calls = Vec<(Role, Vec<u8>)>;
 
-/// What was sent on each TCP connection of a capture in the order of its packets: good enough for a first input.
-fn connections(pcap: &[u8]) -> Vec<Calls> {
-    let mut connections: BTreeMap<[Vec<u8>; 2], Calls> = BTreeMap::new();
-    let mut rest = pcap.get(24..).unwrap_or_default(); // the file's header
-    while let Some((header, after)) = rest.split_first_chunk::<16>() {
-        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
-        let Some((packet, next)) = after.split_at_checked(length) else { break };
-        rest = next;
-        let Some((source, target, payload)) = segment(packet) else { continue };
-        // The lower port is the server's.
-        let (from, key) =
-            if source[4..] > target[4..] { (Role::Client, [source, target]) } else { (Role::Server, [target, source]) };
-        if !payload.is_empty() {
-            connections.entry(key).or_default().push((from, payload.to_vec()));
+/// What was sent on each TCP connection of a capture.
+fn connections(pcap: Vec<u8>) -> Result<Vec<Calls>, Box<dyn Error>> {
+    let mut reader = Reader::new("a capture".to_owned(), pcap, io::empty())?;
+    let mut connections = Vec::new();
+    // Of the two ends the client's is told first.
+    let mut ends: HashMap<[Address; 2], usize> = HashMap::new();
+    let mut sockets = HashMap::new();
+    while let Some(event) = reader.next_event()? {
+        match event {
+            Event::Socket(Socket { id, local, peer, .. }) => match ends.remove(&[peer.clone(), local.clone()]) {
+                Some(connection) => _ = sockets.insert(id, (connection, Role::Server)),
+                None => {
+                    sockets.insert(id, (connections.len(), Role::Client));
+                    ends.insert([local, peer], connections.len());
+                    connections.push(Calls::new());
+                }
+            },
+            Event::Data(Data { socket, direction: Direction::Write, head, .. }) => {
+                let (connection, from) = sockets[&socket];
+                connections[connection].push((from, head.to_vec()));
+            }
+            _ => {}
         }
     }
-    connections.into_values().collect()
+    Ok(connections)
 }
 
-/// Both ends (address, port) and the payload of a TCP segment over IPv4 over Ethernet.
-fn segment(packet: &[u8]) -> Option<(Vec<u8>, Vec<u8>, &[u8])> {
-    let ip = packet.get(14..).filter(|ip| packet[12..14] == [8, 0] && ip.len() >= 20 && ip[9] == 6)?;
-    let ip = ip.get(..usize::from(u16::from_be_bytes([ip[2], ip[3]])))?;
-    let tcp = ip.get(usize::from(ip[0] & 15) * 4..).filter(|tcp| tcp.len() >= 20)?;
-    let payload = tcp.get(usize::from(tcp[12] >> 4) * 4..)?;
-    Some(([&ip[12..16], &tcp[..2]].concat(), [&ip[16..20], &tcp[2..4]].concat(), payload))
+/// A capture of one connection, from its first packet to its last.
+fn capture(request: &[u8], response: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    // The magic number of nanoseconds, version 2.4, two unused fields, the longest packet, and packets that begin with IP's header.
+    let header = [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 65_535, 101];
+    let mut file: Vec<u8> = header.into_iter().flat_map(u32::to_le_bytes).collect();
+    let (mut client, mut server) = (u32::MAX - 9, 100);
+    for (time, (from, flag, payload)) in (0_u32..).zip([
+        (Role::Client, "syn", &b""[..]),
+        (Role::Server, "syn", b""),
+        (Role::Client, "", request),
+        (Role::Server, "", response),
+        (Role::Server, "fin", b""),
+        (Role::Client, "fin", b""),
+    ]) {
+        let (ports, next, seen) = match from {
+            Role::Client => ((40_000, 80), &mut client, server),
+            Role::Server => ((80, 40_000), &mut server, client),
+        };
+        let mut tcp = PacketBuilder::ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64).tcp(ports.0, ports.1, *next, 1000);
+        match flag {
+            "syn" => tcp = tcp.syn(),
+            "fin" => tcp = tcp.fin(),
+            _ => {}
+        }
+        if time > 0 {
+            tcp = tcp.ack(seen);
+        }
+        *next = next.wrapping_add(u32::from(!flag.is_empty()) + payload.len() as u32);
+        let length = tcp.size(payload.len()) as u32;
+        file.extend([1000, time, length, length].into_iter().flat_map(u32::to_le_bytes));
+        tcp.write(&mut file, payload)?;
+    }
+    Ok(file)
 }

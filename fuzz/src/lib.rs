@@ -11,6 +11,7 @@
     reason = "a panic is how a target tells of a broken rule"
 )]
 
+mod captures;
 mod context;
 pub mod conversation;
 mod engine;
@@ -22,6 +23,7 @@ mod spans;
 mod sql;
 mod streams;
 
+pub use captures::captures;
 pub use context::context;
 pub use engine::engine;
 pub use order::order;
@@ -43,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("context", context),
     ("sql", sql),
     ("recording", recording),
+    ("captures", captures),
     ("engine", engine),
 ];
 

@@ -75,6 +75,11 @@ impl Connections {
         self.now
     }
 
+    /// Memory that waiting segments take up.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// A segment was seen.
     pub(super) fn segment(&mut self, segment: &Segment<'_>, time: Time) {
         self.now = self.now.max(time);
@@ -108,6 +113,7 @@ impl Connections {
     /// Nothing more will be seen: tells what waits behind missing segments.
     pub(super) fn finish(&mut self) {
         while let Some((_, mut connection)) = self.open.pop_lru() {
+            self.held = self.held.saturating_sub(connection.held());
             connection.skip_all(&mut self.telling);
         }
     }

@@ -18,8 +18,8 @@ use std::io::Read;
 
 use uuid::Uuid;
 
-pub use self::file::FileError;
 use self::{connections::Connections, file::File};
+pub use self::{file::FileError, reassembly::SEGMENT_COST};
 use crate::{
     event::{Data, Event, Limits, RECORDING_VERSION, Time},
     streams::{Loss, order::WINDOW},
@@ -82,6 +82,12 @@ impl Reader {
             }
             self.read()?;
         }
+    }
+
+    /// Memory that segments take up while they wait for earlier ones, bytes: what was captured of them, and [`SEGMENT_COST`] for each.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.connections.held()
     }
 
     /// Reads a packet, or the end.

@@ -17,7 +17,7 @@ const ORIGIN: u64 = 1 << 32;
 const WINDOW: u64 = 1 << 30;
 
 /// What waiting for its turn costs beyond the bytes of a segment; segments may be as small as one byte.
-pub(super) const SEGMENT_COST: usize = 128;
+pub const SEGMENT_COST: usize = 128;
 
 /// Bytes of a direction whose turn has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
