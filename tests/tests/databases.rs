@@ -172,7 +172,7 @@ fn statements_prepared_before_the_agent() -> Result<()> {
     for (_, environment) in both_ways(&postgres) {
         let mut command = client("postgres.py", environment)?;
         let mut server = Server::start("client", folder.path(), command.arg("prepared_before"))?;
-        server.wait_until("its statement", |server| Ok(server.output()?.contains("open")))?;
+        server.wait_for("open")?;
         let syspan = Syspan::run(&[server.pid()], &["--sql-text", "raw"])?;
         kill_process(Pid::from_raw(i32::try_from(server.pid())?).context("process 0")?, Signal::USR1)?;
         let status = server.wait_for_end(wait::START)?;

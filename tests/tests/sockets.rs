@@ -182,7 +182,7 @@ fn older(name: &str) -> Result<Outcome> {
     let mut servers = Vec::new();
     for family in FAMILIES {
         let mut server = Server::start(family, folder.path(), &scenario(name, &[family], &folder)?)?;
-        server.wait_until("its connections", |server| Ok(server.output()?.contains("open")))?;
+        server.wait_for("open")?;
         servers.push(server);
     }
     let pids: Vec<u32> = servers.iter().map(Server::pid).collect();
