@@ -114,7 +114,7 @@ fn a_run_ends_after_its_duration() -> Result<()> {
     Load::connect(app.port(), 4)?.run(20, hello)?;
     let outcome = syspan.wait()?;
     assert_hellos(&outcome.spans, 20);
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 
