@@ -14,7 +14,7 @@ pub fn read<T>(setting: *const T) -> T {
     unsafe { core::ptr::read_volatile(setting) }
 }
 
-/// Reads one setting (`config!(head_limit)`, `config!(offsets.task_pid)`), kept from being folded to the zeros above.
+/// Reads one setting (`config!(head_limit)`, `config!(offsets.task_files)`), kept from being folded to the zeros above.
 macro_rules! config {
     ($($field:ident).+ $([$index:expr])?) => {
         $crate::config::read(&raw const $crate::config::CONFIG.$($field).+ $([$index])?)

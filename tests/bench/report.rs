@@ -216,8 +216,8 @@ fn agent(text: &mut String, all: &[Measurements]) -> Result<()> {
     writeln!(
         text,
         "## The agent\n\n\
-         Resident memory counts the ring buffer twice (2 x 8 MiB): the kernel maps it twice in a row. CPU time is that of all its threads, from `syspan: ready` to the end of the load, with the conversion, sending \
-         and compression of the spans; what the probes cost is in the application's time above.\n"
+         Resident memory counts the ring buffer twice: the kernel maps it twice in a row. CPU time is that of all its threads, from `syspan: ready` to the end of the load, with the conversion, sending \
+         and compression of the spans; what the programs in the kernel cost is in the application's time above.\n"
     )?;
     let headings = ["traced", "CPU a span, µs", "spans a request", "spans/s", "resident, MiB", "peak, MiB", "lost"];
     row(text, headings.map(str::to_owned))?;

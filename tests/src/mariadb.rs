@@ -66,7 +66,7 @@ impl MariaDb {
             .arg(format!("--pid-file={}", folder.path().join("pid").display()))
             .arg(format!("--socket={}", folder.path().join("socket").display()));
         let mut server = Server::start("mariadb", folder.path(), &command)?;
-        server.wait_until("ready", |server| Ok(server.output()?.contains("ready for connections")))?;
+        server.wait_for("ready for connections")?;
         Ok(Self { server, folder, port })
     }
 

@@ -62,9 +62,7 @@ impl Postgres {
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
         // SIGQUIT is PostgreSQL's immediate shutdown.
         let mut server = Server::start_with("postgres", folder.path(), &command, Signal::QUIT, Some(USER))?;
-        server.wait_until("ready", |server| {
-            Ok(server.output()?.contains("database system is ready to accept connections"))
-        })?;
+        server.wait_for("database system is ready to accept connections")?;
         Ok(Self { server, folder, port })
     }
 

@@ -23,7 +23,7 @@ impl Recorder {
         let mut command = Command::new(syspan::program());
         command.arg("record").args(arguments).arg("--output").arg(folder.path().join("recording"));
         let mut server = Server::start("syspan", folder.path(), &command)?;
-        server.wait_until("ready", |server| Ok(server.output()?.contains("syspan: ready")))?;
+        server.wait_for("syspan: ready")?;
         Ok(Self { server, folder })
     }
 

@@ -70,6 +70,11 @@ impl Server {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Waits until it has written this; fails with the server's last words should it end before.
+    pub fn wait_for(&mut self, words: &str) -> Result<()> {
+        self.wait_until(words, |server| Ok(server.output()?.contains(words)))
+    }
+
     /// Waits until `probe` is true; fails with the server's last words should it end before.
     pub fn wait_until(&mut self, what: &str, mut probe: impl FnMut(&Self) -> Result<bool>) -> Result<()> {
         wait::until(&format!("{}: {what}", self.name), wait::START, || {

@@ -54,6 +54,14 @@ pub struct Outcome {
     pub messages: String,
 }
 
+impl Outcome {
+    /// Asserts that all loss counters are zero.
+    #[track_caller]
+    pub fn assert_nothing_lost(&self) {
+        assert!(self.losses.is_empty(), "{:?}", self.losses);
+    }
+}
+
 impl Syspan {
     /// `syspan run --output otlp-json` for the processes and with further arguments; returns once it is ready.
     pub fn run(pids: &[u32], arguments: &[&str]) -> Result<Self> {

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use memchr::memmem;
 use tempfile::TempDir;
 
@@ -40,12 +40,7 @@ impl Tcpdump {
         for port in ports {
             filter += &format!(" or tcp port {port}");
         }
-        let mut command = Command::new("tcpdump");
-        // It stays root, which owns the folder, and writes each packet when the kernel hands it over.
-        command.args(["-Z", "root", "--packet-buffered", "--buffer-size=32768", "-w"]);
-        command.arg(file(folder.path())).args(arguments).arg(filter);
-        let mut server = Server::start("tcpdump", folder.path(), &command)?;
-        server.wait_until("listening", |server| Ok(server.output()?.contains("listening on")))?;
+        let server = writing(&file(folder.path()), arguments, &filter)?;
         Ok(Self { server, folder, last })
     }
 
@@ -78,6 +73,19 @@ impl Capture {
         ensure!(output.status.success(), "editcap: {}", String::from_utf8_lossy(&output.stderr));
         Ok(edited)
     }
+}
+
+/// A tcpdump that captures what passes the filter to a file, with further arguments; it does when this returns. Its messages are beside
+/// the file, in `tcpdump.log`.
+pub fn writing(file: &Path, arguments: &[&str], filter: &str) -> Result<Server> {
+    let mut command = Command::new("tcpdump");
+    // It stays root, which owns the folder, and writes each packet when the kernel hands it over.
+    command.args(["-Z", "root", "--packet-buffered", "--buffer-size=65536", "-w"]);
+    command.arg(file).args(arguments).arg(filter);
+    let folder = file.parent().context("a file in a folder")?;
+    let mut tcpdump = Server::start("tcpdump", folder, &command)?;
+    tcpdump.wait_for("listening on")?;
+    Ok(tcpdump)
 }
 
 fn file(folder: &Path) -> PathBuf {

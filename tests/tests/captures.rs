@@ -18,7 +18,7 @@ use syspan_tests::{
     nginx::Nginx,
     otlp::{self, Kind, Span},
     postgres::Postgres,
-    syspan::{self, Outcome, Syspan},
+    syspan::{self, Syspan},
     tcpdump::{Capture, Tcpdump},
     tshark::{self, Requests, Statements},
 };
@@ -45,10 +45,6 @@ fn method(span: &Span) -> String {
 fn statements(spans: &[Span]) -> Statements {
     let sql = spans.iter().filter(|span| span.is_sql());
     sql.map(|span| (span.attribute("db.query.text").to_owned(), span.attribute("error.type").to_owned())).collect()
-}
-
-fn assert_nothing_lost(outcome: &Outcome) {
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
 }
 
 /// The service that a capture calls a server on this port.
@@ -96,7 +92,7 @@ fn http_is_what_tshark_reads() -> Result<()> {
     http_traffic(nginx.port())?;
     let capture = tcpdump.stop()?;
     let outcome = syspan::replay(&capture.file(), &[])?;
-    assert_nothing_lost(&outcome);
+    outcome.assert_nothing_lost();
     for port in [nginx.port(), app.port()] {
         let expected = tshark::http(&capture.file(), port)?;
         assert_eq!(expected.values().map(Vec::len).sum::<usize>(), REQUESTS);
@@ -144,7 +140,7 @@ fn postgresql_is_what_tshark_reads() -> Result<()> {
     run(node("postgres.js").envs(postgres.environment()))?;
     let capture = tcpdump.stop()?;
     let outcome = syspan::replay(&capture.file(), RAW)?;
-    assert_nothing_lost(&outcome);
+    outcome.assert_nothing_lost();
     let expected = tshark::postgresql(&capture.file(), postgres.port())?;
     assert_eq!(expected.len(), 17 + 12);
     assert_eq!(statements(&outcome.spans), expected);
@@ -165,7 +161,7 @@ fn mysql_is_what_tshark_reads() -> Result<()> {
     run(node("mariadb.js").envs(mariadb.environment()))?;
     let capture = tcpdump.stop()?;
     let outcome = syspan::replay(&capture.file(), RAW)?;
-    assert_nothing_lost(&outcome);
+    outcome.assert_nothing_lost();
     let expected = tshark::mysql(&capture.file(), mariadb.port())?;
     assert_eq!(expected.len(), 12 + 9);
     assert_eq!(statements(&outcome.spans), expected);
@@ -189,8 +185,8 @@ fn the_wire_shows_what_the_system_calls_show() -> Result<()> {
     let mut live = syspan.stop()?;
     let wire = syspan::replay(&tcpdump.stop()?.file(), RAW)?;
     live.spans.sort_by_key(|span| span.start);
-    assert_nothing_lost(&live);
-    assert_nothing_lost(&wire);
+    live.assert_nothing_lost();
+    wire.assert_nothing_lost();
 
     let answered = |port, count| -> Result<()> {
         let on_the_wire = requests(&wire.spans, &on(port));
@@ -251,7 +247,7 @@ fn captures_by_others_are_what_tshark_reads() -> Result<()> {
     let Some(folder) = collection() else { return Ok(()) };
     let file = folder.join("http/httpv1.pcap");
     let outcome = syspan::replay(&file, &[])?;
-    assert_nothing_lost(&outcome);
+    outcome.assert_nothing_lost();
     assert_eq!(requests(&outcome.spans, "120.52.183.165:80"), tshark::http(&file, 80)?);
 
     for (name, port, count) in [
@@ -262,7 +258,7 @@ fn captures_by_others_are_what_tshark_reads() -> Result<()> {
     ] {
         let file = folder.join(format!("mysql/{name}.pcap"));
         let outcome = syspan::replay(&file, RAW)?;
-        assert_nothing_lost(&outcome);
+        outcome.assert_nothing_lost();
         let expected = tshark::mysql(&file, port)?;
         assert_eq!((statements(&outcome.spans), outcome.spans.len()), (expected, count), "{name}");
     }

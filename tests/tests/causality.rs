@@ -30,7 +30,7 @@ fn with_pool(postgres: &Postgres, connections: usize) -> Vec<(String, String)> {
 
 /// Exactly one SERVER span a request for each of `hops` services, two statements each, each below its own request.
 fn assert_complete(outcome: &Outcome, hops: usize) {
-    assert!(outcome.losses.is_empty(), "losses: {:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     let expected = (0..REQUESTS).map(|number| (checkout(number), hops)).collect();
     assert_eq!(differences(&requests(&outcome.spans), &expected), NONE);
     assert_eq!(outcome.spans.iter().filter(|span| span.is_sql()).count(), 2 * REQUESTS);

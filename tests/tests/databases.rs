@@ -65,11 +65,6 @@ fn rows<'a>(spans: &'a [Span], statement: &str) -> Vec<&'a str> {
     of_statement.map(|span| span.attribute("db.response.returned_rows")).collect()
 }
 
-/// Large messages are not captured whole, but nothing that matters may be lost.
-fn assert_nothing_lost(outcome: &Outcome) {
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
-}
-
 /// A statement of 1 MB whose text was cut at the limit.
 fn assert_cut(span: &Span, beginning: &str) {
     let text = span.attribute("db.query.text");
@@ -108,7 +103,7 @@ fn postgresql_by_psycopg() -> Result<()> {
         ];
         assert_statements(&outcome.spans, "postgresql", &expected);
         assert_eq!(rows(&outcome.spans, "COPY"), ["2000", "2000"]);
-        assert_nothing_lost(&outcome);
+        outcome.assert_nothing_lost();
         for span in &outcome.spans {
             assert!(span.attribute("network.peer.address").starts_with(peer), "{span:?}");
         }
@@ -137,7 +132,7 @@ fn postgresql_by_node() -> Result<()> {
         ];
         assert_statements(&outcome.spans, "postgresql", &expected);
         assert_eq!(rows(&outcome.spans, "SELECT number"), ["50000"]);
-        assert_nothing_lost(&outcome);
+        outcome.assert_nothing_lost();
         for span in &outcome.spans {
             assert!(span.attribute("network.peer.address").starts_with(peer), "{span:?}");
         }
@@ -160,7 +155,7 @@ fn large_statements_and_results_of_postgresql() -> Result<()> {
         ];
         assert_statements(&spans, "postgresql", &expected);
         assert_eq!(rows(&spans, "SELECT number"), ["50000"]);
-        assert_nothing_lost(&Outcome { spans, losses, messages });
+        Outcome { spans, losses, messages }.assert_nothing_lost();
     }
     Ok(())
 }
@@ -172,7 +167,7 @@ fn statements_prepared_before_the_agent() -> Result<()> {
     for (_, environment) in both_ways(&postgres) {
         let mut command = client("postgres.py", environment)?;
         let mut server = Server::start("client", folder.path(), command.arg("prepared_before"))?;
-        server.wait_until("its statement", |server| Ok(server.output()?.contains("open")))?;
+        server.wait_for("open")?;
         let syspan = Syspan::run(&[server.pid()], &["--sql-text", "raw"])?;
         kill_process(Pid::from_raw(i32::try_from(server.pid())?).context("process 0")?, Signal::USR1)?;
         let status = server.wait_for_end(wait::START)?;
@@ -215,7 +210,7 @@ fn mariadb_by_pymysql() -> Result<()> {
         assert_statements(&outcome.spans, "mariadb", &expected);
         let databases: Vec<&str> = outcome.spans.iter().map(|span| span.attribute("db.namespace")).collect();
         assert_eq!(databases, [["test"; 10].as_slice(), &["information_schema", "test"]].concat());
-        assert_nothing_lost(&outcome);
+        outcome.assert_nothing_lost();
     }
     Ok(())
 }
@@ -234,7 +229,7 @@ fn large_statements_and_results_of_mariadb() -> Result<()> {
             ("SELECT sum(length(text)) FROM texts", ""),
         ];
         assert_statements(&spans, "mariadb", &expected);
-        assert_nothing_lost(&Outcome { spans, losses, messages });
+        Outcome { spans, losses, messages }.assert_nothing_lost();
     }
     Ok(())
 }

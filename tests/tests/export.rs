@@ -42,7 +42,7 @@ fn received_equals_printed(protocol: &str, port: impl Fn(Endpoints) -> u16) -> R
     received.sort_unstable();
     assert_eq!(outcome.spans.len(), 600);
     assert_eq!(received, sorted(&outcome.spans));
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 
@@ -127,6 +127,6 @@ fn nothing_is_lost_while_the_collector_is_away() -> Result<()> {
     let received: BTreeSet<Received> = before.into_iter().chain(rotel.stop()?).collect();
     assert_eq!(outcome.spans.len(), 900);
     assert_eq!(received.into_iter().collect::<Vec<_>>(), sorted(&outcome.spans));
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }

@@ -142,7 +142,7 @@ fn a_full_ring_buffer_of_a_recording() -> Result<()> {
     let mut command = Command::new(syspan_tests::syspan::program());
     command.args(["record", "--pid", &workload.pid().to_string()]).args(SMALL_RING).arg("-o").arg(&file);
     let mut syspan = syspan_tests::server::Server::start("record", folder.path(), &command)?;
-    syspan.wait_until("ready", |server| Ok(server.output()?.contains("syspan: ready")))?;
+    syspan.wait_for("syspan: ready")?;
     workload.make(8)?;
     signal(syspan.pid(), Signal::STOP)?;
     workload.make(3_000)?;

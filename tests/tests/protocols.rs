@@ -38,7 +38,7 @@ fn a_hundred_pipelined_http_requests() -> Result<()> {
         assert_eq!(status, Some(response.status.to_string()), "{path}");
         assert_eq!(span.map(|span| span.error), Some(response.status >= 500), "{path}");
     }
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 
@@ -78,7 +78,7 @@ fn mariadb_by_mysql2() -> Result<()> {
     assert_eq!(markers(&outcome.spans, "mariadb-repeated"), [("mariadb-repeated".to_owned(), REQUESTS)].into());
     let system = outcome.spans.iter().filter(|span| span.is_sql()).map(|span| span.attribute("db.system.name"));
     assert_eq!(system.filter(|name| *name != "mariadb").count(), 0);
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 
@@ -97,6 +97,6 @@ fn mariadb_by_pymysql() -> Result<()> {
         let expected = each_once((0..REQUESTS).map(|number| format!("mariadb-{kind}-{number}")));
         assert_eq!(differences(&markers(&outcome.spans, &format!("mariadb-{kind}-")), &expected), NONE);
     }
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }

@@ -42,7 +42,7 @@ fn a_recording_gives_the_same_spans_each_time() -> Result<()> {
     let mut command = Command::new(syspan::program());
     command.args(["record", "--output", file, "--pid", &app.pid().to_string()]);
     let mut recorder = Server::start("syspan", folder.path(), &command)?;
-    recorder.wait_until("ready", |server| Ok(server.output()?.contains("syspan: ready")))?;
+    recorder.wait_for("syspan: ready")?;
     Load::connect(app.port(), 8)?.run(REQUESTS, |number| format!("/checkout?id={number}"))?;
     let status = recorder.stop()?;
     ensure!(status.success(), "syspan record: {status}");
@@ -114,7 +114,7 @@ fn a_run_ends_after_its_duration() -> Result<()> {
     Load::connect(app.port(), 4)?.run(20, hello)?;
     let outcome = syspan.wait()?;
     assert_hellos(&outcome.spans, 20);
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 
@@ -165,7 +165,7 @@ fn a_reader_that_goes_away_ends_the_run() -> Result<()> {
     command.args(["-c", r#"set -o pipefail; out=$1; shift; "$@" | head -n 1 > "$out""#, "bash"]).arg(&shown);
     command.arg(syspan::program()).args(["run", "--output", "text", "--pid", &app.pid().to_string()]);
     let mut server = Server::start("syspan", folder.path(), &command)?;
-    server.wait_until("ready", |server| Ok(server.output()?.contains("syspan: ready")))?;
+    server.wait_for("syspan: ready")?;
     // The first line ends `head`; one that comes after that finds nobody.
     let status = wait::until("the end", wait::START, || {
         ensure!(http::get(app.port(), "/hello")?.status == 200);

@@ -198,7 +198,7 @@ fn signalled(script: &str, signal: Signal) -> Result<Option<i32>> {
     let mut command = Command::new(syspan::program());
     command.args(["exec", "--output", "none", "--", "sh", "-c", script]);
     let mut server = Server::start("exec", folder.path(), &command)?;
-    server.wait_until("the script", |server| Ok(server.output()?.contains("script runs")))?;
+    server.wait_for("script runs")?;
     kill_process(Pid::from_raw(i32::try_from(server.pid())?).context("process 0")?, signal)?;
     let status = server.wait_for_end(wait::START)?;
     assert!(server.output()?.contains("nothing lost"), "{}", server.output()?);

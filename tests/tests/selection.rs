@@ -72,7 +72,7 @@ fn a_process_is_observed_with_the_children_it_makes_later() -> Result<()> {
     assert_eq!(pids.len(), REQUESTS, "a process for each connection");
     assert!(!pids.contains(&own.as_str()));
     assert!(outcome.spans.iter().all(|span| span.service() == "forking"), "{:#?}", outcome.spans);
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 
@@ -93,7 +93,7 @@ fn a_program_that_is_started_later_is_found_by_its_name() -> Result<()> {
     load(other.port(), |number| format!("/other?id={number}"))?;
     let outcome = syspan.stop()?;
     assert_each_once(&outcome.spans, path);
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 
@@ -110,7 +110,7 @@ fn a_program_that_listens_later_is_found_by_its_port() -> Result<()> {
     load(other.port(), |number| format!("/hello?other={number}"))?;
     let outcome = syspan.stop()?;
     assert_each_once(&outcome.spans, path);
-    assert!(outcome.losses.is_empty(), "{:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     Ok(())
 }
 

@@ -55,7 +55,7 @@ fn asked(client: &Span) -> &str {
 /// Over each family and for each target exactly one client's span, a root, with exactly one server's span below it,
 /// which is another process's; and nothing else.
 fn assert_pairs(outcome: &Outcome, families: &[&str], targets: &[String], status: &str) {
-    assert!(outcome.losses.is_empty(), "losses: {:?}", outcome.losses);
+    outcome.assert_nothing_lost();
     let clients: HashMap<&str, &Span> = outcome
         .spans
         .iter()
@@ -182,7 +182,7 @@ fn older(name: &str) -> Result<Outcome> {
     let mut servers = Vec::new();
     for family in FAMILIES {
         let mut server = Server::start(family, folder.path(), &scenario(name, &[family], &folder)?)?;
-        server.wait_until("its connections", |server| Ok(server.output()?.contains("open")))?;
+        server.wait_for("open")?;
         servers.push(server);
     }
     let pids: Vec<u32> = servers.iter().map(Server::pid).collect();

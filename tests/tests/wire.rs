@@ -13,7 +13,7 @@ use syspan_tests::{
     postgres::Postgres,
     server::Server,
     syspan::Syspan,
-    wait,
+    tcpdump, wait,
 };
 use tempfile::TempDir;
 
@@ -38,11 +38,8 @@ fn one_run(
 ) -> Result<Vec<Connection>> {
     let folder = TempDir::with_prefix("wire-")?;
     let file = folder.path().join("wire.pcap");
-    let mut tcpdump = Command::new("tcpdump");
-    tcpdump.args(["-i", INTERFACE, "-Z", "root", "-n", "-U", "--immediate-mode", "-s", "0", "-B", "65536", "-w"]);
-    tcpdump.arg(&file).arg(format!("tcp port {port}"));
-    let mut tcpdump = Server::start("tcpdump", folder.path(), &tcpdump)?;
-    tcpdump.wait_until("listening", |tcpdump| Ok(tcpdump.output()?.contains("listening on")))?;
+    let arguments = ["-i", INTERFACE, "-n", "--immediate-mode", "-s", "0"];
+    let tcpdump = tcpdump::writing(&file, &arguments, &format!("tcp port {port}"))?;
 
     // The client is there before the agent and begins when it is told to.
     let begin = folder.path().join("begin");

@@ -1,5 +1,7 @@
 //! `cargo xtask build`: the release agent with its eBPF programs inside.
 
+use std::{env, path::PathBuf};
+
 use anyhow::Result;
 
 use crate::{
@@ -19,4 +21,13 @@ pub(crate) fn release() -> Result<()> {
     steps::run(setup::cargo()?.args(["build", "--release", "--package", "syspan"]))?;
     steps::say(&format!("The agent is {}", workspace::agent().display()));
     Ok(())
+}
+
+/// The agent that `SYSPAN_BIN` names, else the release build, made anew.
+pub(crate) fn agent() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("SYSPAN_BIN") {
+        return Ok(path.into());
+    }
+    release()?;
+    Ok(workspace::agent())
 }

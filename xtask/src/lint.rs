@@ -1,10 +1,11 @@
-//! `cargo xtask lint`: formatting, clippy, dependency rules, spelling. Each is one check with a name.
+//! `cargo xtask lint`: formatting, clippy, dependency rules, spelling, links. Each is one check with a name.
 
 use std::process::Command;
 
 use anyhow::Result;
 
 use crate::{
+    links,
     setup::{self, Scope},
     steps, workspace,
 };
@@ -28,32 +29,34 @@ pub(crate) fn checks() -> Result<Vec<(&'static str, bool)>> {
     install_tools()?;
     let deny_warnings = ["--", "--deny", "warnings"];
     let mut checks = Vec::new();
-    let mut check = |name, command: &mut Command| {
+    let mut judge = |name, check: &mut dyn FnMut() -> Result<()>| {
         steps::say(&format!("Lint: {name}"));
-        let outcome = steps::run(command);
+        let outcome = check();
         if let Err(error) = &outcome {
             eprintln!("    {error:#}");
         }
         checks.push((name, outcome.is_ok()));
     };
+    let mut run = |name, command: &mut Command| judge(name, &mut || steps::run(command));
 
-    check("rustfmt", setup::cargo()?.args(["fmt", "--all", "--check"]));
-    check(
+    run("rustfmt", setup::cargo()?.args(["fmt", "--all", "--check"]));
+    run(
         "clippy",
         setup::cargo()?
             .args(["clippy", "--quiet", "--workspace", "--exclude", "syspan-ebpf", "--all-targets"])
             .args(deny_warnings),
     );
-    check("clippy-ebpf", &mut setup::ebpf_clippy()?);
+    run("clippy-ebpf", &mut setup::ebpf_clippy()?);
     // Advisories come from a database on the network, which a build must not depend on.
-    check("cargo-deny", setup::cargo()?.args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]));
+    run("cargo-deny", setup::cargo()?.args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]));
     let tool = |path| {
         let mut command = Command::new(workspace::tools().join(path));
         command.current_dir(workspace::root());
         command
     };
-    check("cargo-machete", &mut tool("bin/cargo-machete"));
-    check("typos", &mut tool("python/bin/typos"));
+    run("cargo-machete", &mut tool("bin/cargo-machete"));
+    run("typos", &mut tool("python/bin/typos"));
+    judge("links", &mut links::check);
     Ok(checks)
 }
 

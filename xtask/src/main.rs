@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod fuzz;
+mod links;
 mod lint;
 mod setup;
 mod soak;
@@ -32,7 +33,7 @@ enum Command {
     Build,
     /// Unit tests, end-to-end tests and lints, with one line at the end that sums them
     Test(test::Options),
-    /// Formatting, clippy, dependency rules and spelling
+    /// Formatting, clippy, dependency rules, spelling and links
     Lint,
     /// The agent under other kernels, in virtual machines: writes docs/kernels.md when it was told `--kernel all`
     Vm(vm::Options),

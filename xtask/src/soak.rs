@@ -1,7 +1,5 @@
 //! `cargo xtask soak`: whether the agent stays harmless for hours. Writes target/soak/report.md.
 
-use std::path::PathBuf;
-
 use anyhow::{Result, bail};
 
 use crate::{
@@ -30,13 +28,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("only root can soak: the agent loads eBPF programs");
     }
     setup::run(Scope::Everything)?;
-    let agent = match std::env::var_os("SYSPAN_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            build::release()?;
-            workspace::agent()
-        }
-    };
+    let agent = build::agent()?;
     steps::say(&format!("Soaking {}", agent.display()));
     let mut command = setup::cargo()?;
     command.args(["run", "--quiet", "--package", "syspan-tests", "--bin", "soak", "--", "--output"]);

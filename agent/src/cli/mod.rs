@@ -48,7 +48,9 @@ Examples:
   syspan record --pid 4711 -o slow.jsonl        keep the events, for a bug report or for later
   syspan replay slow.jsonl                      the same traces again
   syspan replay legacy.pcap                     traces of what tcpdump has seen
-  syspan doctor                                 what this kernel allows, and what to do about the rest";
+  syspan doctor                                 what this kernel allows, and what to do about the rest
+
+SYSPAN_LOG=info or debug says more about what syspan does (the syntax of RUST_LOG).";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -25,9 +25,9 @@ const MAX_DESCRIPTION: usize = 1024;
 pub struct LoadedProgram {
     /// Its name.
     pub name: String,
-    /// Whether the verifier took it. One that is optional may be missing.
+    /// Whether the verifier took it.
     pub loaded: bool,
-    /// Whether it is attached to a hook. One that is not is called by others.
+    /// Whether it is attached to its raw tracepoint.
     pub attached: bool,
     /// How many instructions the verifier walked through, branches counted each time; none before Linux 5.16, which does
     /// not tell.

@@ -151,3 +151,19 @@ impl Losses {
         Loss::ALL.iter().copied().find(|loss| loss.name() == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Loss;
+
+    #[test]
+    fn every_cause_has_its_row_in_the_documentation() {
+        let page = include_str!("../../../docs/losses.md");
+        let causes = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        let causes: Vec<_> = causes.flat_map(|cell| cell.split(", ")).collect();
+        for loss in Loss::ALL {
+            let name = format!("`{loss}`");
+            assert!(causes.contains(&name.as_str()), "docs/losses.md has no row for {name}");
+        }
+    }
+}

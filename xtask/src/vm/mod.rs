@@ -7,7 +7,7 @@ mod page;
 mod report;
 mod table;
 
-use std::{env, fmt, path::Path};
+use std::{fmt, path::Path};
 
 use anyhow::{Result, bail};
 use clap::builder::PossibleValuesParser;
@@ -60,13 +60,7 @@ enum Outcome {
 /// Runs the kernels that the options name; an error if anything failed. With all of them, writes docs/kernels.md.
 pub(crate) fn run(options: &Options) -> Result<()> {
     setup::run(Scope::Everything)?;
-    let agent = match env::var_os("SYSPAN_BIN") {
-        Some(path) => path.into(),
-        None => {
-            build::release()?;
-            workspace::agent()
-        }
-    };
+    let agent = build::agent()?;
     let all = options.kernel == ALL;
     let chosen = |kernel: &&Kernel| all || kernel.name == options.kernel;
     if options.refresh {
