@@ -24,8 +24,13 @@ use self::{
     server::Server,
     session::{Beginning, Session},
 };
-use super::{Connection, ExchangeId, FOREVER, Input, Options, Protocol, Registration, Role, Signal, Signals, Taken};
-use crate::event::{End, Time};
+use super::{
+    Connection, ExchangeId, FOREVER, Input, Missing, Options, Protocol, Registration, Role, Signal, Signals, Taken,
+};
+use crate::{
+    event::{End, Time},
+    streams::Loss,
+};
 
 /// How the protocol is found and begun.
 pub const REGISTRATION: Registration = Registration {
@@ -79,15 +84,19 @@ impl Protocol for Postgres {
 
     fn skipped(&mut self, from: Role, _time: Time, signals: &mut Signals) {
         if from == Role::Client {
-            signals.extend(self.sending.take().map(Signal::Requested));
+            let sent = self.sending.take().filter(|sent| self.session.is_open(*sent));
+            signals.extend(sent.map(Signal::Requested));
         }
     }
 
-    fn lost(&mut self, from: Role, time: Time, signals: &mut Signals) {
+    fn lost(&mut self, from: Role, missing: Missing, time: Time, signals: &mut Signals) {
         match from {
             _ if self.over => {}
+            _ if missing == Missing::Calls && self.session.overlapping => {
+                self.over(Signal::Abandon(Loss::Gap), time, signals);
+            }
             Role::Client => self.lost_client(time, signals),
-            Role::Server => self.lost_server(time, signals),
+            Role::Server => self.lost_server(missing, time, signals),
         }
     }
 

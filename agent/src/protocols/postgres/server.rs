@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::Time,
-    protocols::{Input, Signal, Signals, Taken},
+    protocols::{Input, Missing, Signal, Signals, Taken},
     streams::Loss,
 };
 
@@ -74,6 +74,8 @@ impl Postgres {
         }
         if !matches!(header.kind, b'N' | b'A' | b'S') {
             self.server.idle = header.kind == b'Z';
+            // An answer that was owed when the client took its turn: it was not lost, it came later.
+            self.session.overlapping |= std::mem::take(&mut self.session.ahead);
         }
         Taken::past(HEADER, header.body)
     }
@@ -146,13 +148,30 @@ impl Postgres {
     /// The answers do not fit the requests: something was missed without being noticed.
     fn out_of_place(&mut self, loss: Loss, input: Input<'_>, signals: &mut Signals) -> Taken {
         signals.push(Signal::Lost(loss));
-        self.session.give_up(input.last, signals);
+        self.unpair(input.last, signals);
         self.server = Server { lost: true, ..Server::default() };
         self.seek_ready(input, signals)
     }
 
-    pub(super) fn lost_server(&mut self, _time: Time, _signals: &mut Signals) {
+    /// Message boundaries are lost. Where whole calls are missing, what comes next may answer a request that was not seen.
+    pub(super) fn lost_server(&mut self, missing: Missing, time: Time, signals: &mut Signals) {
+        if missing == Missing::Calls {
+            self.unpair(time, signals);
+        }
         self.server = Server { lost: true, ..Server::default() };
+    }
+
+    /// Nothing that was sent so far can be told to be answered by what comes. The first ReadyForQuery ends a start-up all the same.
+    fn unpair(&mut self, time: Time, signals: &mut Signals) {
+        let starting = matches!(self.session.steps.front(), Some(Step::Startup));
+        // The server speaks: what was seen of a text is all.
+        if matches!(self.place, Place::Text(_)) {
+            self.lost_client(time, signals);
+        }
+        self.session.give_up(time, signals);
+        if starting {
+            self.session.steps.push_back(Step::Startup);
+        }
     }
 
     /// Looks for a ReadyForQuery at the end of what one call moved: there the next message begins.
