@@ -7,8 +7,9 @@
 //! - [`statements`] knows prepared statements and portals by name.
 //!
 //! Where bytes are missing, the server's direction resumes at a ReadyForQuery that ends a call's bytes, or with the answer to the
-//! client's next turn; the client's resumes at its next turn after a ReadyForQuery. A connection that is older than the
-//! agent begins as one that lost both.
+//! client's next turn; the client's resumes at its next turn after a ReadyForQuery. Where whole calls of the server are missing, requests
+//! in between may be too: all that is open is given up, and a client that was seen not to wait for its answers is given up for good. A
+//! connection that is older than the agent begins as one that lost both.
 
 mod client;
 mod detect;
