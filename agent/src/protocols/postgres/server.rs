@@ -32,6 +32,8 @@ pub(super) struct Server {
     pub(super) turn_expected: bool,
     /// Boundaries are lost, and answers to requests that were given up may still come before those that are waited for.
     pub(super) behind: bool,
+    /// Boundaries are lost: the last bytes that were passed over, for a ReadyForQuery that two calls share.
+    pub(super) passed: Vec<u8>,
 }
 
 /// A message makes no sense where it stands.
@@ -178,12 +180,11 @@ impl Postgres {
     fn seek_ready(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
         let everything = Taken::Bytes(input.bytes.len());
         self.server.idle = false;
-        let Some((before, ready)) =
-            input.bytes.len().checked_sub(READY).and_then(|at| input.bytes.split_at_checked(at))
-        else {
-            return everything;
-        };
-        if is_ready(ready) {
+        let (before, end) = input.bytes.split_at(input.bytes.len().saturating_sub(READY));
+        let passed = &mut self.server.passed;
+        passed.extend_from_slice(end);
+        passed.drain(..passed.len().saturating_sub(READY));
+        if is_ready(passed) {
             self.server.idle = true;
             let resumes = if self.server.behind {
                 self.session.give_up(input.last, signals);

@@ -44,6 +44,26 @@ fn a_long_error_ends_what_was_missed_without_its_code() {
 }
 
 #[test]
+fn an_end_that_two_calls_share_is_an_end() {
+    let mut wire = Wire::started();
+    let end = [complete("SELECT 200"), ready()].concat();
+    for cut in end.len() - 5..end.len() {
+        wire.client(&query("SELECT a FROM t"));
+        wire.cut(Direction::Read, &rows(200), 8192);
+        wire.server(&end[..cut]);
+        wire.server(&end[cut..]);
+        assert_eq!(wire.names(), ["SELECT t"]);
+        // A request that nobody sees is not answered for the one before it.
+        unseen(&mut wire, Direction::Write, &query("SELECT a FROM unseen"));
+        wire.server(&[complete("SELECT 1"), ready()].concat());
+        assert_eq!(wire.said(), ["Lost(Unmatched)"]);
+        wire.client(&query("SELECT a FROM passed"));
+        wire.server(&[complete("SELECT 1"), ready()].concat());
+        next_is_understood(&mut wire);
+    }
+}
+
+#[test]
 fn of_several_statements_the_last_is_known() {
     let mut wire = Wire::started();
     wire.client(&[whole("SELECT 1 FROM a"), whole("SELECT 1 FROM b"), sync()].concat());
