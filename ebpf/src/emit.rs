@@ -30,7 +30,9 @@ impl Room {
     pub fn take() -> Option<Self> {
         // SAFETY: plain helper.
         let first = unsafe { bpf_get_smp_processor_id() } * SCRATCHES_OF_A_CPU;
-        for index in first..first + SCRATCHES_OF_A_CPU {
+        // By a constant range: older verifiers see an end only in one.
+        for slot in 0..SCRATCHES_OF_A_CPU {
+            let index = first + slot;
             let scratch = SCRATCHES.get_ptr_mut(index)?;
             // SAFETY: a word of a map value.
             let users = unsafe { &raw mut (*scratch).users };

@@ -116,7 +116,7 @@ pub fn moved<const WAY: u32>(state: *mut SocketState, call: &Call, moved: &Moved
 fn source(call: &Call) -> Source {
     match call.op & !op::READ {
         op::BUFFER => Source { address: call.address, buffers: 0 },
-        op::VECTOR => Source { address: call.address, buffers: call.length },
+        op::VECTOR => vector(call.address, call.length),
         op::MESSAGE => message(call.address),
         _ => Source { address: 0, buffers: 0 },
     }
@@ -128,9 +128,10 @@ pub fn asked_for_bytes(call: &Call) -> bool {
     match call.op & !op::READ {
         op::BUFFER | op::LENGTH => call.length != 0,
         op::MESSAGES => false,
+        op::VECTOR => call.length != 0 && user::<Iovec>(call.address).length != 0,
         _ => {
-            let source = source(call);
-            source.buffers != 0 && user::<Iovec>(source.address).length != 0
+            let buffers: MessageBuffers = user(call.address + MESSAGE_BUFFERS);
+            buffers.count != 0 && user::<Iovec>(buffers.vector).length != 0
         }
     }
 }
@@ -138,11 +139,17 @@ pub fn asked_for_bytes(call: &Call) -> bool {
 #[inline(always)]
 fn message(address: u64) -> Source {
     let buffers: MessageBuffers = user(address + MESSAGE_BUFFERS);
-    // A message without buffers moves nothing that could be read.
-    if buffers.count == 0 {
-        return Source { address: 0, buffers: 0 };
+    vector(buffers.vector, buffers.count)
+}
+
+/// An array of one buffer, the most usual, is that buffer; one of none moves nothing that could be read.
+#[inline(always)]
+fn vector(address: u64, buffers: u64) -> Source {
+    match buffers {
+        0 => Source { address: 0, buffers: 0 },
+        1 => Source { address: user::<Iovec>(address).base, buffers: 0 },
+        _ => Source { address, buffers },
     }
-    Source { address: buffers.vector, buffers: buffers.count }
 }
 
 /// One message: decides what is captured, copies it, sends the event.

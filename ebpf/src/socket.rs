@@ -68,8 +68,8 @@ pub fn is_socket(file: File) -> bool {
 
 /// Whether the descriptor that is about to be closed is the last one of its file.
 #[inline(always)]
-pub fn is_last(file: File) -> bool {
-    let references: u64 = kernel(file.address, config!(offsets.file_refs));
+pub fn is_last(file: u64) -> bool {
+    let references: u64 = kernel(file, config!(offsets.file_refs));
     references == config!(offsets.file_refs_last) as u64
 }
 

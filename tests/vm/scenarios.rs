@@ -45,9 +45,10 @@ const SCENARIOS: &[Scenario] = &[
 /// Runs everything; what fails is in the report, and only a report that cannot be made is an error.
 pub(crate) fn run() -> Result<()> {
     let mut report = Report::open()?;
+    let untouched = InKernel::now()?;
     let started = Instant::now();
     report.doctor(doctor()?, started.elapsed().as_secs_f64())?;
-    let machine = Machine::start();
+    let machine = Machine::start(untouched);
     for (name, scenario) in SCENARIOS {
         let started = Instant::now();
         let outcome = match &machine {
@@ -71,10 +72,12 @@ struct Machine {
     _orders: Server,
     _folder: TempDir,
     port: u16,
+    /// What BPF there was before the first agent: those that ended may take a while to be freed.
+    untouched: InKernel,
 }
 
 impl Machine {
-    fn start() -> Result<Self> {
+    fn start(untouched: InKernel) -> Result<Self> {
         let postgres = Postgres::start()?;
         let folder = TempDir::with_prefix("orders-")?;
         let port = ports::free()?;
@@ -83,7 +86,7 @@ impl Machine {
         command.arg("--database-socket").arg(database_socket(&postgres)).env("OTEL_SERVICE_NAME", expected::SERVER);
         let mut orders = Server::start("orders", folder.path(), &command)?;
         orders.wait_for_port(port)?;
-        Ok(Self { _postgres: postgres, _orders: orders, _folder: folder, port })
+        Ok(Self { _postgres: postgres, _orders: orders, _folder: folder, port, untouched })
     }
 
     /// A connection whose server's thread has its sessions with PostgreSQL open.
@@ -169,11 +172,10 @@ fn older_connections(machine: &Machine) -> Result<()> {
 /// No request fails when the agent ends without a word, nothing is left in the kernel, and another one can start.
 fn killed(machine: &Machine) -> Result<()> {
     const ROUND: usize = 20;
-    let before = InKernel::now()?;
     let mut load = Load::connect(machine.port, 4)?;
     let syspan = observe()?;
     let during = InKernel::now()?;
-    ensure!(during.programs.len() > before.programs.len(), "the agent's programs are not listed: {during:?}");
+    ensure!(during.programs.len() > machine.untouched.programs.len(), "its programs are not listed: {during:?}");
     let (answered, killed) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| -> Result<()> {
         let loading = scope.spawn(|| -> Result<()> {
@@ -197,7 +199,7 @@ fn killed(machine: &Machine) -> Result<()> {
     })?;
     // The kernel frees them in the background.
     wait::until("the kernel to free the agent's programs, maps and links", wait::START, || {
-        Ok((InKernel::now()? == before).then_some(()))
+        Ok((InKernel::now()? == machine.untouched).then_some(()))
     })?;
     statements(machine).context("the next agent")
 }

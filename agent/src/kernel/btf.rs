@@ -240,11 +240,10 @@ impl<'a> Btf<'a> {
     /// The number of a kernel function: what a program calls it by.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<u32> {
-        let number = (1..).zip(&self.records).find_map(|(number, &offset)| {
+        (1..).zip(&self.records).find_map(|(number, &offset)| {
             let record = Record::at(self.types, offset as usize)?;
             (record.kind() == kind::FUNC && self.name(record.name) == name.as_bytes()).then_some(number)
-        });
-        number
+        })
     }
 
     fn structure(&self, name: &str) -> Result<u32, BtfError> {

@@ -78,7 +78,7 @@ pub enum CaptureError {
     )]
     Load(#[from] EbpfError),
     /// A program could not be loaded or attached.
-    #[error("the kernel refused the eBPF program {name}: {}; `syspan doctor` says more", chain(.source))]
+    #[error("the kernel refused the eBPF program {name}: {}; `syspan doctor` says more", programs::refusal(.source))]
     Program {
         /// Its name.
         name: &'static str,
@@ -89,17 +89,6 @@ pub enum CaptureError {
     /// A map could not be used.
     #[error("an eBPF map cannot be used: {0}")]
     Map(#[from] MapError),
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// Running programs.

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use aya::programs::Program;
+use aya::programs::{Program, ProgramError};
 use serde::Serialize;
 
 /// Where the kernel describes this process's descriptors (proc(5)).
@@ -57,6 +57,38 @@ fn attached(descriptors: &Path) -> io::Result<HashSet<u32>> {
     Ok(ids)
 }
 
+/// Why the kernel did not take a program, without the verifier's log: that has thousands of lines, one of which says why.
+#[must_use]
+pub fn refusal(error: &ProgramError) -> String {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        return reason(&verifier_log.to_string(), io_error);
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// The verifier's verdict, and the error of the system call.
+fn reason(log: &str, error: &io::Error) -> String {
+    // Then the log is cut off somewhere, and its last line says nothing.
+    if error.kind() == io::ErrorKind::StorageFull {
+        return "the verifier gave up, and its log is too long to be read".to_owned();
+    }
+    verdict(log).map_or_else(|| error.to_string(), |verdict| format!("{verdict} ({error})"))
+}
+
+/// The line of a verifier's log that says why: the last one before the statistics.
+fn verdict(log: &str) -> Option<&str> {
+    let is_statistics =
+        |line: &&str| ["verification time", "stack depth", "processed "].iter().any(|word| line.starts_with(word));
+    log.lines().map(str::trim).rev().find(|line| !line.is_empty() && !is_statistics(line))
+}
+
 /// How often the kernel did not run a program because it was running on that CPU already (`recursion_misses`, since 5.12).
 #[must_use]
 pub fn misses(program: &Program) -> Option<u64> {
@@ -82,13 +114,26 @@ fn linked(description: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{linked, missed};
+    use super::{linked, missed, reason};
 
     #[test]
     fn a_link_tells_its_program() {
         let link = "pos:\t0\nflags:\t02000000\nmnt_id:\t15\nlink_type:\traw_tracepoint\nlink_id:\t4\nprog_tag:\t\
                     0f2f0b4b\nprog_id:\t17\ntp_name:\tsys_enter\n";
         assert_eq!(linked(link), Some(17));
+    }
+
+    #[test]
+    fn of_a_verifiers_log_only_the_verdict_is_said() {
+        let log = "984: (bf) r6 = r1\n985: (85) call bpf_probe_read_user#112\nR2 unbounded memory access, use 'var &= const'\n\
+                   verification time 38 usec\nstack depth 216+0+0\nprocessed 2303 insns (limit 1000000)\n";
+        let error = || std::io::Error::from_raw_os_error(13);
+        let said = reason(log, &error());
+        assert_eq!(said, "R2 unbounded memory access, use 'var &= const' (Permission denied (os error 13))");
+        let cut_off = reason("1808: (db) lock", &std::io::Error::from_raw_os_error(28));
+        assert_eq!(cut_off, "the verifier gave up, and its log is too long to be read");
+        assert_eq!(reason("", &error()), "Permission denied (os error 13)");
+        assert_eq!(reason("processed 0 insns\n", &error()), "Permission denied (os error 13)");
     }
 
     #[test]

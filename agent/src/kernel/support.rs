@@ -229,37 +229,15 @@ pub fn doctor(host: &Host) -> Report {
     Report { supported: checks.iter().all(|check| check.status != Status::Missing), checks, programs: Vec::new() }
 }
 
-/// What the kernel refused, without the verifier's log: that has thousands of lines, one of which says why.
+/// What the kernel refused.
 fn refused(name: &'static str, error: &CaptureError) -> Check {
-    let CaptureError::Program { name: program, source: ProgramError::LoadError { io_error, verifier_log } } = error
-    else {
-        return Check::missing(
-            name,
-            error.to_string(),
-            "follow the warnings above; if there are none, report it together with `uname -r`",
-        );
+    let remedy = match error {
+        CaptureError::Program { source: ProgramError::LoadError { .. }, .. } => {
+            "report it together with `uname -r` and what `SYSPAN_LOG=debug syspan run` says, which has the verifier's whole log"
+        }
+        _ => "follow the warnings above; if there are none, report it together with `uname -r`",
     };
-    Check::missing(
-        name,
-        format!("the kernel refused the eBPF program {program}: {}", reason(&verifier_log.to_string(), io_error)),
-        "report it together with `uname -r` and what `syspan run` says, which has the verifier's whole log",
-    )
-}
-
-/// Why a program was not loaded: the verifier's verdict, and the error of the system call.
-fn reason(log: &str, error: &std::io::Error) -> String {
-    // Then the log is cut off somewhere, and its last line says nothing.
-    if error.kind() == std::io::ErrorKind::StorageFull {
-        return "the verifier gave up, and its log is too long to be read".to_owned();
-    }
-    verdict(log).map_or_else(|| error.to_string(), |verdict| format!("{verdict} ({error})"))
-}
-
-/// The line of a verifier's log that says why: the last one before the statistics.
-fn verdict(log: &str) -> Option<&str> {
-    let is_statistics =
-        |line: &&str| ["verification time", "stack depth", "processed "].iter().any(|word| line.starts_with(word));
-    log.lines().map(str::trim).rev().find(|line| !line.is_empty() && !is_statistics(line))
+    Check::missing(name, error.to_string(), remedy)
 }
 
 fn kernel(host: &Host) -> Check {

@@ -162,19 +162,6 @@ fn a_program_that_is_refused_is_missing() {
 }
 
 #[test]
-fn of_a_verifiers_log_only_the_verdict_is_said() {
-    let log = "984: (bf) r6 = r1\n985: (85) call bpf_probe_read_user#112\nR2 unbounded memory access, use 'var &= const'\n\
-               verification time 38 usec\nstack depth 216+0+0\nprocessed 2303 insns (limit 1000000)\n";
-    let error = || std::io::Error::from_raw_os_error(13);
-    let said = reason(log, &error());
-    assert_eq!(said, "R2 unbounded memory access, use 'var &= const' (Permission denied (os error 13))");
-    let cut_off = reason("1808: (db) lock", &std::io::Error::from_raw_os_error(28));
-    assert_eq!(cut_off, "the verifier gave up, and its log is too long to be read");
-    assert_eq!(reason("", &error()), "Permission denied (os error 13)");
-    assert_eq!(reason("processed 0 insns\n", &error()), "Permission denied (os error 13)");
-}
-
-#[test]
 fn an_empty_host_is_refused_without_a_panic() {
     let folder = TempDir::new().unwrap();
     assert!(!doctor(&Host::at(folder.path())).supported);

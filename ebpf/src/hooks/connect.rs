@@ -7,8 +7,8 @@ use super::Arguments;
 use crate::{
     config::config,
     emit,
-    maps::SOCKETS,
-    socket,
+    maps::{EPOLLS, SOCKETS},
+    socket, task,
     thread::{self, Call, Caller, op},
 };
 
@@ -74,7 +74,8 @@ pub fn exit_listen(caller: Caller, result: i64) {
 #[inline(always)]
 pub fn enter_shutdown(caller: Caller, arguments: &Arguments) {
     if arguments.get::<1>() != SHUT_READ
-        && let Some((file, state)) = announced(arguments.get::<0>())
+        && let Some((file, state)) = looked_at(arguments.get::<0>())
+        && is_announced(state)
     {
         emit::end(caller, thread::turn(caller.tid), file.inode, state, end::SHUT_WRITE);
     }
@@ -104,7 +105,7 @@ pub fn enter_close_range(_caller: Caller, arguments: &Arguments) {
 #[inline(always)]
 pub fn enter_dup(_caller: Caller, arguments: &Arguments) {
     let (old, new) = (arguments.get::<0>() as u32, arguments.get::<1>() as u32);
-    if old != new && crate::task::file(old as u64).is_some() {
+    if old != new && task::file(old as u64).is_some() {
         closing(new as u64);
     }
 }
@@ -118,26 +119,42 @@ const BEYOND: u64 = 1;
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn closing(fd: u64) -> u64 {
-    if fd >= crate::task::descriptors() as u64 {
+    if fd >= task::descriptors() as u64 {
         return BEYOND;
     }
-    if let Some((file, state)) = announced(fd)
-        && socket::is_last(file)
-    {
-        let both = bpf_get_current_pid_tgid();
-        let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: 0 };
-        emit::end(caller, thread::turn(caller.tid), file.inode, state, end::CLOSED);
+    if let Some((file, state)) = looked_at(fd) {
+        if !socket::is_last(file.address) {
+            return 0;
+        }
+        if is_announced(state) {
+            let both = bpf_get_current_pid_tgid();
+            let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: 0 };
+            emit::end(caller, thread::turn(caller.tid), file.inode, state, end::CLOSED);
+        }
         let _ = SOCKETS.remove(file.inode);
+    } else if let Some(instance) = task::file(fd)
+        // SAFETY: one word of a map value, which is not read.
+        && unsafe { EPOLLS.get(instance) }.is_some()
+        && socket::is_last(instance)
+    {
+        let _ = EPOLLS.remove(instance);
     }
     0
 }
 
-/// A socket that has been announced, by its descriptor.
+/// A socket that has been looked at before, by its descriptor.
 #[inline(always)]
-fn announced(fd: u64) -> Option<(socket::File, *mut SocketState)> {
+fn looked_at(fd: u64) -> Option<(socket::File, *mut SocketState)> {
     let file = socket::of_descriptor(fd)?;
     let state = SOCKETS.get_ptr_mut(file.inode)?;
     // SAFETY: words of a map value.
-    let (announced, inode) = unsafe { ((*state).announced, (*state).inode) };
-    if announced != 0 && inode == file.inode_address { Some((file, state)) } else { None }
+    let inode = unsafe { (*state).inode };
+    if inode == file.inode_address { Some((file, state)) } else { None }
+}
+
+/// Whether the agent was told of it.
+#[inline(always)]
+fn is_announced(state: *mut SocketState) -> bool {
+    // SAFETY: a word of a map value.
+    unsafe { (*state).announced != 0 }
 }

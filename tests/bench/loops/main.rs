@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead as _, IoSlice, IoSliceMut, Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,9 @@ const CALLS: u32 = 100_000;
 
 /// Calls between two fillings: their messages fit into the socket's buffers, so that no call blocks.
 const BATCH: u32 = 50;
+
+/// Between batches, so that the agent keeps up: a connection whose events are lost is soon given up, and its calls are cheap.
+const PAUSE: Duration = Duration::from_micros(200);
 
 const REQUEST: &str = "GET /items/4711?color=green HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\n\r\n";
 const RESPONSE: &str = "HTTP/1.1 204 No Content\r\n\r\n";
@@ -138,10 +142,12 @@ fn drain(end: &mut TcpStream, length: usize) -> Result<()> {
     Ok(end.read_exact(&mut buffer)?)
 }
 
-/// Answers a batch of requests, so that nothing stays open.
+/// Answers a batch of requests, so that nothing stays open; then waits a little.
 fn answer(server: &mut TcpStream, client: &mut TcpStream, response: &[u8]) -> Result<()> {
     server.write_all(&response.repeat(BATCH as usize))?;
-    drain(client, response.len())
+    drain(client, response.len())?;
+    thread::sleep(PAUSE);
+    Ok(())
 }
 
 /// Of one call: by the median batch, which another process that was given the CPU in between does not count in.

@@ -4,16 +4,9 @@ mod apps;
 mod packages;
 mod toolchain;
 
-use std::{path::Path, process::Command};
-
 use anyhow::Result;
 pub(crate) use apps::opentelemetry_sdk;
 pub(crate) use toolchain::{cargo, cargo_tool, ebpf_clippy};
-
-use crate::steps;
-
-/// Where the tracepoints are described; attaching programs to them needs it.
-const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// What to prepare for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,7 +15,7 @@ pub(crate) enum Scope {
     Build,
     /// Fuzzing as well: libFuzzer is C++.
     Fuzz,
-    /// End-to-end tests and the demo as well: servers, applications, tracefs.
+    /// End-to-end tests and the demo as well: servers, applications.
     Everything,
 }
 
@@ -39,7 +32,6 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     toolchain.install_linker()?;
     if scope == Scope::Everything {
         apps::install()?;
-        mount_tracefs();
     }
     Ok(())
 }
@@ -47,17 +39,6 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
 /// Installs a Python package's programs into the virtual environment of the build tools.
 pub(crate) fn python_tool(requirement: &str) -> Result<()> {
     apps::python_tool(requirement)
-}
-
-/// A machine without systemd may have booted without tracefs. A failure is not fatal: the agent says what it lacks.
-fn mount_tracefs() {
-    if Path::new(TRACEFS).join("events").exists() || !is_root() {
-        return;
-    }
-    steps::say(&format!("Mounting tracefs at {TRACEFS}"));
-    if let Err(error) = steps::run(Command::new("mount").args(["-t", "tracefs", "tracefs", TRACEFS])) {
-        eprintln!("    {error:#}");
-    }
 }
 
 /// Whether packages can be installed and programs loaded into the kernel.
