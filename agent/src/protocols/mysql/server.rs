@@ -326,7 +326,10 @@ impl MySql {
     pub(super) fn skipped_server(&mut self, time: Time, signals: &mut Signals) {
         self.server.last = time;
         if let Some(ending) = self.server.ending.take() {
+            // These bytes may not have been seen: a command that was sent since does not show that the client did not wait for them.
+            let overlapping = self.session.overlapping;
             self.end_result(ending, time, signals);
+            self.session.overlapping = overlapping;
         }
     }
 
