@@ -132,7 +132,8 @@ impl Connection {
         let turned = self.last != Some(direction);
         self.last = Some(direction);
         let (missing, seen) = flow(&mut self.flows, direction).advance(data.position, data.length);
-        if self.miss(direction, (missing.into(), Missing::Calls), data.time, signals) {
+        let needed = self.miss(direction, (missing.into(), Missing::Calls), data.time, signals);
+        if needed {
             signals.push(Signal::Lost(Loss::Gap));
         }
         let (head, middle, tail) = unseen(data, seen);
@@ -140,7 +141,8 @@ impl Connection {
         let before = |end: u64, bytes: &[u8]| data.position.wrapping_add(end as u32).wrapping_sub(bytes.len() as u32);
         let (first, last) = (before(data.head.len() as u64, head), before(data.length, tail));
         let time = data.time;
-        let turned = turned && missing == 0;
+        // What a parser passes over belongs to the message before: what follows begins a turn all the same.
+        let turned = turned && (missing == 0 || self.protocol().is_some() && !needed);
         self.bytes(direction, Piece { bytes: head, position: first, time, turned }, options, signals);
         // Of a call without any captured byte only its length is known: it may stand for several.
         let kind = if data.head.is_empty() && data.tail.is_empty() { Missing::Calls } else { Missing::Part };
