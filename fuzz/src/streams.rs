@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use syspan::{
     event::{Address, Data, Direction, End, Origin, Socket, Time},
-    protocols::{Connection as Context, Guess, Input, Options, Protocol, Registration, Role, Signal, Signals, Taken},
+    protocols::{
+        Connection as Context, Guess, Input, Missing, Options, Protocol, Registration, Role, Signal, Signals, Taken,
+    },
     streams::{BUFFER_LIMIT, Connection, Loss},
 };
 
@@ -152,7 +154,7 @@ impl Protocol for Model {
         assert!(std::mem::take(&mut side.skipping), "nothing was to be passed over");
     }
 
-    fn lost(&mut self, from: Role, time: Time, _signals: &mut Signals) {
+    fn lost(&mut self, from: Role, _missing: Missing, time: Time, _signals: &mut Signals) {
         self.now(time);
         let side = self.side(from);
         assert!(!side.skipping, "what is to be passed over is not needed");

@@ -153,7 +153,10 @@ pub trait Protocol: Send {
     /// Bytes that `from` sent are missing where they were needed: message boundaries in this direction are lost. Bytes that
     /// were offered and not taken are gone too. The next input is to be searched for a boundary: [`Input::turned`] marks a likely one,
     /// and a response's end may stand at the end of the input (the last bytes of a call are captured even when its middle is not).
-    fn lost(&mut self, from: Role, time: Time, signals: &mut Signals);
+    ///
+    /// A response must never be given to another request. After [`Missing::Calls`] of the server, therefore, nothing that is open may
+    /// be paired with what comes.
+    fn lost(&mut self, from: Role, missing: Missing, time: Time, signals: &mut Signals);
 
     /// `from` will send nothing more. On [`End::Closed`], [`End::Reset`] and [`End::TimedOut`] it is called for both roles,
     /// the observed process's own first; every exchange that is still open must be closed in the second call.
@@ -177,6 +180,16 @@ pub struct Input<'a> {
     pub position: u32,
     /// The first byte is the first that this side sent after the other side had sent something.
     pub turned: bool,
+}
+
+/// What is missing between the bytes of one side that were seen and those that come next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Whole calls: any number of messages and turns. Where the server's are missing, so may be requests that the client sent in
+    /// between, which shows only when the client's next bytes come.
+    Calls,
+    /// A part of one call, or of a message that was too long to be kept: both sides' turns are known.
+    Part,
 }
 
 /// What a parser did with its input.

@@ -4,7 +4,7 @@
 
 use crate::{
     event::{End, Time},
-    protocols::{FOREVER, Input, Protocol, Role, Signal, Signals, Taken},
+    protocols::{FOREVER, Input, Missing, Protocol, Role, Signal, Signals, Taken},
     streams::BUFFER_LIMIT,
 };
 
@@ -58,7 +58,7 @@ impl Driver {
         self.last_sender = Some(from);
         self.bytes(from, Call { length: head.len(), time, turned, whole: true }, head);
         if missing > 0 {
-            self.missing(from, time, missing);
+            self.missing(from, time, missing, Missing::Part);
             self.bytes(from, Call { length: tail.len(), time, turned: false, whole: true }, tail);
         }
     }
@@ -66,7 +66,7 @@ impl Driver {
     /// Calls of which nothing was seen; it shows when the next bytes come.
     pub(crate) fn gap(&mut self, from: Role, time: Time, length: u64) {
         self.side(from).gap = true;
-        self.missing(from, time, length);
+        self.missing(from, time, length, Missing::Calls);
     }
 
     pub(crate) fn end(&mut self, from: Role, end: End, time: Time) {
@@ -103,7 +103,7 @@ impl Driver {
         self.offer(from);
     }
 
-    fn missing(&mut self, from: Role, time: Time, length: u64) {
+    fn missing(&mut self, from: Role, time: Time, length: u64, kind: Missing) {
         let skip = self.side(from).skip;
         let passed = skip.min(length);
         self.pass(from, time, passed);
@@ -113,7 +113,7 @@ impl Driver {
             side.position = side.position.wrapping_add(dropped);
             side.kept.clear();
             side.calls.clear();
-            self.protocol.lost(from, time, &mut self.signals);
+            self.protocol.lost(from, kind, time, &mut self.signals);
         }
     }
 
@@ -150,7 +150,7 @@ impl Driver {
                     let length = side.kept.len();
                     self.most_kept = self.most_kept.max(length);
                     if length > BUFFER_LIMIT {
-                        self.missing(from, last.time, 1);
+                        self.missing(from, last.time, 1, Missing::Part);
                     }
                     return;
                 }

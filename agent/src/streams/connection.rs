@@ -2,7 +2,7 @@
 
 use crate::{
     event::{Address, Data, Direction, End, Origin, Socket, Time},
-    protocols::{self, Guess, Hint, Options, PROTOCOLS, Protocol, Registration, Role, Signal, Signals},
+    protocols::{self, Guess, Hint, Missing, Options, PROTOCOLS, Protocol, Registration, Role, Signal, Signals},
     streams::{
         Loss,
         flow::{Flow, Piece},
@@ -132,7 +132,8 @@ impl Connection {
         let turned = self.last != Some(direction);
         self.last = Some(direction);
         let (missing, seen) = flow(&mut self.flows, direction).advance(data.position, data.length);
-        if self.miss(direction, u64::from(missing), data.time, signals) {
+        let needed = self.miss(direction, (missing.into(), Missing::Calls), data.time, signals);
+        if needed {
             signals.push(Signal::Lost(Loss::Gap));
         }
         let (head, middle, tail) = unseen(data, seen);
@@ -140,9 +141,12 @@ impl Connection {
         let before = |end: u64, bytes: &[u8]| data.position.wrapping_add(end as u32).wrapping_sub(bytes.len() as u32);
         let (first, last) = (before(data.head.len() as u64, head), before(data.length, tail));
         let time = data.time;
-        let turned = turned && missing == 0;
+        // What a parser passes over belongs to the message before: what follows begins a turn all the same.
+        let turned = turned && (missing == 0 || self.protocol().is_some() && !needed);
         self.bytes(direction, Piece { bytes: head, position: first, time, turned }, options, signals);
-        self.miss(direction, middle, time, signals);
+        // Of a call without any captured byte only its length is known: it may stand for several.
+        let kind = if data.head.is_empty() && data.tail.is_empty() { Missing::Calls } else { Missing::Part };
+        self.miss(direction, (middle, kind), time, signals);
         self.bytes(direction, Piece { bytes: tail, position: last, time, turned: false }, options, signals);
     }
 
@@ -158,7 +162,7 @@ impl Connection {
         for (direction, position) in [Direction::Read, Direction::Write].into_iter().zip(positions) {
             let missing = flow(&mut self.flows, direction).reach(position);
             // A FIN takes a number of its own (RFC 9293 §3.4).
-            if missing > 1 && self.miss(direction, u64::from(missing), time, signals) {
+            if missing > 1 && self.miss(direction, (missing.into(), Missing::Calls), time, signals) {
                 signals.push(Signal::Lost(Loss::Gap));
             }
         }
@@ -170,7 +174,7 @@ impl Connection {
         self.flows.iter_mut().for_each(Flow::drop_held);
         signals.push(Signal::Lost(Loss::Gap));
         for role in [Role::Client, Role::Server] {
-            protocol.lost(role, time, signals);
+            protocol.lost(role, Missing::Calls, time, signals);
         }
         self.settle(signals);
     }
@@ -227,8 +231,8 @@ impl Connection {
 
     /// Bytes are missing: whether some of them were needed. Those that were left out on purpose are no loss by themselves: what
     /// a parser cannot do without them it says.
-    fn miss(&mut self, direction: Direction, missing: u64, time: Time, signals: &mut Signals) -> bool {
-        if missing == 0 {
+    fn miss(&mut self, direction: Direction, missing: (u64, Missing), time: Time, signals: &mut Signals) -> bool {
+        if missing.0 == 0 {
             return false;
         }
         let flow = flow(&mut self.flows, direction);

@@ -2,7 +2,7 @@
 
 use crate::{
     event::Time,
-    protocols::{FOREVER, Input, Protocol, Role, Signal, Signals, Taken},
+    protocols::{FOREVER, Input, Missing, Protocol, Role, Signal, Signals, Taken},
     streams::{BUFFER_LIMIT, Loss},
 };
 
@@ -169,7 +169,7 @@ impl Flow {
         }
         if rest.len() > BUFFER_LIMIT {
             signals.push(Signal::Lost(Loss::Budget));
-            protocol.lost(role, piece.time, signals);
+            protocol.lost(role, Missing::Part, piece.time, signals);
             return;
         }
         if !rest.is_empty() {
@@ -185,7 +185,7 @@ impl Flow {
         &mut self,
         protocol: &mut dyn Protocol,
         role: Role,
-        missing: u64,
+        (missing, kind): (u64, Missing),
         time: Time,
         signals: &mut Signals,
     ) -> bool {
@@ -200,7 +200,7 @@ impl Flow {
             return false;
         }
         self.drop_held();
-        protocol.lost(role, time, signals);
+        protocol.lost(role, kind, time, signals);
         true
     }
 

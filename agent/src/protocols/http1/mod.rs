@@ -28,8 +28,8 @@ use self::{
 use crate::{
     event::{End, Time},
     protocols::{
-        Connection, ExchangeId, FOREVER, Guess, Hint, Input, Options, Protocol, Registration, Role, Signal, Signals,
-        Taken, held::Tally,
+        Connection, ExchangeId, FOREVER, Guess, Hint, Input, Missing, Options, Protocol, Registration, Role, Signal,
+        Signals, Taken, held::Tally,
     },
     streams::Loss,
 };
@@ -206,17 +206,16 @@ impl Http1 {
     }
 
     /// The message boundaries of a direction are lost.
-    fn lose(&mut self, from: Role, time: Time, signals: &mut Signals) {
+    fn lose(&mut self, from: Role, missing: Missing, time: Time, signals: &mut Signals) {
         if self.pipelined {
             // What was missed may hold any number of messages, and no later turn shows that all are answered.
             return self.give_up(Loss::Gap, time, signals);
         }
         self.side(from).lose();
         if from == Role::Server {
-            match self.open.make_contiguous() {
-                [] => {}
+            match (missing, self.open.make_contiguous()) {
                 // The missing bytes hold its response's head, if that was not seen before.
-                [one] => one.miss(),
+                (Missing::Part, [one]) => one.miss(),
                 _ => self.close_all(self.responses.last, signals),
             }
         }
@@ -229,7 +228,7 @@ impl Http1 {
             return self.give_up(Loss::Malformed, time, signals);
         }
         signals.push(Signal::Lost(Loss::Malformed));
-        self.lose(from, time, signals);
+        self.lose(from, Missing::Part, time, signals);
     }
 
     fn give_up(&mut self, loss: Loss, time: Time, signals: &mut Signals) {
@@ -279,7 +278,7 @@ impl Protocol for Http1 {
         }
     }
 
-    fn lost(&mut self, from: Role, time: Time, signals: &mut Signals) {
+    fn lost(&mut self, from: Role, missing: Missing, time: Time, signals: &mut Signals) {
         match self.side(from).state {
             // Where nothing is looked at, nothing is missed.
             State::Close | State::Done => return,
@@ -294,7 +293,7 @@ impl Protocol for Http1 {
             }
             _ => {}
         }
-        self.lose(from, time, signals);
+        self.lose(from, missing, time, signals);
     }
 
     fn end(&mut self, from: Role, end: End, time: Time, signals: &mut Signals) {

@@ -8,7 +8,7 @@ use super::{
     take_head,
 };
 use crate::{
-    protocols::{FOREVER, Guess, IncomingContext, Input, Role, Signal, Signals, Taken},
+    protocols::{FOREVER, Guess, IncomingContext, Input, Missing, Role, Signal, Signals, Taken},
     streams::Loss,
 };
 
@@ -81,7 +81,7 @@ impl Http1 {
             None => {
                 signals.push(Signal::Lost(Loss::Budget));
                 self.open_partial(signals);
-                self.lose(Role::Client, input.last, signals);
+                self.lose(Role::Client, Missing::Part, input.last, signals);
                 Taken::Bytes(input.bytes.len())
             }
         }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::Time,
-    protocols::{FOREVER, Guess, Input, Role, Signal, Signals, Taken},
+    protocols::{FOREVER, Guess, Input, Missing, Role, Signal, Signals, Taken},
     streams::Loss,
 };
 
@@ -60,7 +60,7 @@ impl Http1 {
             None => {
                 signals.push(Signal::Lost(Loss::Budget));
                 self.answer_partial();
-                self.lose(Role::Server, input.last, signals);
+                self.lose(Role::Server, Missing::Part, input.last, signals);
                 Taken::Bytes(input.bytes.len())
             }
         }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::Time,
     protocols::{
-        Input, Signal, Signals, Taken,
+        Input, Missing, Signal, Signals, Taken,
         sql::{Dialect, Statement},
     },
     streams::Loss,
@@ -184,7 +184,7 @@ impl MySql {
         if self.session.overfull() {
             signals.push(Signal::Lost(Loss::Evicted));
             self.session.give_up(usize::MAX, input.first, signals);
-            self.lost_server(input.first, signals);
+            self.lost_server(Missing::Calls, input.first, signals);
         }
     }
 

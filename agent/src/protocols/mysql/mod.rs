@@ -26,7 +26,7 @@ mod statements;
 mod tests;
 
 use self::{client::Client, server::Server, session::Session};
-use super::{Connection, FOREVER, Input, Options, Protocol, Registration, Role, Signal, Signals, Taken};
+use super::{Connection, FOREVER, Input, Missing, Options, Protocol, Registration, Role, Signal, Signals, Taken};
 use crate::{
     event::{End, Time},
     streams::Loss,
@@ -100,11 +100,12 @@ impl Protocol for MySql {
         }
     }
 
-    fn lost(&mut self, from: Role, time: Time, signals: &mut Signals) {
+    fn lost(&mut self, from: Role, missing: Missing, time: Time, signals: &mut Signals) {
         match from {
             _ if self.over => {}
+            _ if missing == Missing::Calls && self.session.overlapping => _ = self.abandon(Loss::Gap, signals),
             Role::Client => self.lost_client(time, signals),
-            Role::Server => self.lost_server(time, signals),
+            Role::Server => self.lost_server(missing, time, signals),
         }
     }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::Time,
-    protocols::{Input, Signal, Signals, Taken},
+    protocols::{Input, Missing, Signal, Signals, Taken},
     streams::Loss,
 };
 
@@ -326,7 +326,10 @@ impl MySql {
     pub(super) fn skipped_server(&mut self, time: Time, signals: &mut Signals) {
         self.server.last = time;
         if let Some(ending) = self.server.ending.take() {
+            // These bytes may not have been seen: a command that was sent since does not show that the client did not wait for them.
+            let overlapping = self.session.overlapping;
             self.end_result(ending, time, signals);
+            self.session.overlapping = overlapping;
         }
     }
 
@@ -346,24 +349,31 @@ impl MySql {
     fn malformed(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
         signals.push(Signal::Lost(Loss::Malformed));
         self.session.give_up(usize::MAX, input.last, signals);
-        self.lost_server(input.last, signals);
+        self.lost_server(Missing::Calls, input.last, signals);
         Taken::Bytes(input.bytes.len())
     }
 
     /// Packet boundaries are lost. A response is only waited for where it cannot be confused with another.
     ///
-    /// A client that was never seen to overlap its turns has read every earlier response when it sends a command, so the
+    /// Where whole calls are missing, what comes next may answer a command that was not seen: all is given up, but for a start-up,
+    /// whose end is the first response whatever is missing.
+    ///
+    /// If not, a client that was never seen to overlap its turns has read every earlier response when it sends a command, so the
     /// commands of its last turn are those that the next bytes answer. Where it is one, it is waited for: for its beginning if that
     /// was not seen yet, else for its end. Of several, which only look like one turn if an answer in between was among
     /// the missing bytes, nobody knows which is answered next: they are given up.
-    pub(super) fn lost_server(&mut self, time: Time, signals: &mut Signals) {
+    pub(super) fn lost_server(&mut self, missing: Missing, time: Time, signals: &mut Signals) {
         let Server { place, next, answered_turn, last, .. } = self.server;
         let begun = place != Place::First || next.is_some() || self.server.ending.is_some();
         let time = last.max(time);
         let session = &mut self.session;
         let last_turn = session.pending.back().map(|pending| pending.turn);
         let earlier = session.pending.iter().filter(|pending| Some(pending.turn) != last_turn).count();
-        let turns = if session.overlapping {
+        let starting = session.pending.len() == 1 && session.authenticating();
+        let turns = if missing == Missing::Calls && !starting {
+            session.give_up(usize::MAX, time, signals);
+            1
+        } else if session.overlapping {
             session.give_up(usize::MAX, time, signals);
             2
         } else if earlier > 0 {

@@ -113,7 +113,7 @@ impl Postgres {
         };
         let request = !matches!(header.kind, b'd' | b'c' | b'f' | b'p' | b'X');
         if input.turned && request && !self.server.lost && !self.session.steps.is_empty() && !self.session.skipping {
-            self.session.overlapping = true;
+            self.session.ahead = true;
         }
         if input.turned && request && self.server.lost {
             self.client_takes_turn(input.last, signals);

@@ -12,6 +12,9 @@ pub(super) const DEFAULT_PORT: u16 = 5432;
 /// Longest start-up packet a server accepts (`MAX_STARTUP_PACKET_LENGTH`).
 pub(super) const STARTUP_LONGEST: u32 = 10_000;
 
+/// Bytes of a body that tell whether it is what its type says: names, and the first words of a statement.
+const TELLING: usize = 64;
+
 /// Messages of the client that are checked.
 const WALK: usize = 8;
 
@@ -84,7 +87,11 @@ pub(super) fn requests(bytes: &[u8], relaxed: bool) -> Guess {
         }
         let body = rest.get(HEADER..).unwrap_or_default();
         let Some((whole, after)) = body.split_at_checked(header.body) else {
-            return if certain || begins(header, body, relaxed) { Guess::Client } else { Guess::No };
+            return match body.len() {
+                _ if certain || begins(header, body, relaxed) => Guess::Client,
+                0..TELLING if b"QPB".contains(&header.kind) => Guess::TooShort,
+                _ => Guess::No,
+            };
         };
         if !fits(header, whole) {
             return Guess::No;

@@ -7,8 +7,9 @@
 //! - [`statements`] knows prepared statements and portals by name.
 //!
 //! Where bytes are missing, the server's direction resumes at a ReadyForQuery that ends a call's bytes, or with the answer to the
-//! client's next turn; the client's resumes at its next turn after a ReadyForQuery. A connection that is older than the
-//! agent begins as one that lost both.
+//! client's next turn; the client's resumes at its next turn after a ReadyForQuery. Where whole calls of the server are missing, requests
+//! in between may be too: all that is open is given up, and a client that was seen not to wait for its answers is given up for good. A
+//! connection that is older than the agent begins as one that lost both.
 
 mod client;
 mod detect;
@@ -24,8 +25,13 @@ use self::{
     server::Server,
     session::{Beginning, Session},
 };
-use super::{Connection, ExchangeId, FOREVER, Input, Options, Protocol, Registration, Role, Signal, Signals, Taken};
-use crate::event::{End, Time};
+use super::{
+    Connection, ExchangeId, FOREVER, Input, Missing, Options, Protocol, Registration, Role, Signal, Signals, Taken,
+};
+use crate::{
+    event::{End, Time},
+    streams::Loss,
+};
 
 /// How the protocol is found and begun.
 pub const REGISTRATION: Registration = Registration {
@@ -79,15 +85,19 @@ impl Protocol for Postgres {
 
     fn skipped(&mut self, from: Role, _time: Time, signals: &mut Signals) {
         if from == Role::Client {
-            signals.extend(self.sending.take().map(Signal::Requested));
+            let sent = self.sending.take().filter(|sent| self.session.is_open(*sent));
+            signals.extend(sent.map(Signal::Requested));
         }
     }
 
-    fn lost(&mut self, from: Role, time: Time, signals: &mut Signals) {
+    fn lost(&mut self, from: Role, missing: Missing, time: Time, signals: &mut Signals) {
         match from {
             _ if self.over => {}
+            _ if missing == Missing::Calls && self.session.overlapping => {
+                self.over(Signal::Abandon(Loss::Gap), time, signals);
+            }
             Role::Client => self.lost_client(time, signals),
-            Role::Server => self.lost_server(time, signals),
+            Role::Server => self.lost_server(missing, time, signals),
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     event::Time,
-    protocols::{Input, Signal, Signals, Taken},
+    protocols::{Input, Missing, Signal, Signals, Taken},
     streams::Loss,
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Server {
     pub(super) turn_expected: bool,
     /// Boundaries are lost, and answers to requests that were given up may still come before those that are waited for.
     pub(super) behind: bool,
+    /// Boundaries are lost: the last bytes that were passed over, for a ReadyForQuery that two calls share.
+    pub(super) passed: Vec<u8>,
 }
 
 /// A message makes no sense where it stands.
@@ -74,6 +76,8 @@ impl Postgres {
         }
         if !matches!(header.kind, b'N' | b'A' | b'S') {
             self.server.idle = header.kind == b'Z';
+            // An answer that was owed when the client took its turn: it was not lost, it came later.
+            self.session.overlapping |= std::mem::take(&mut self.session.ahead);
         }
         Taken::past(HEADER, header.body)
     }
@@ -146,25 +150,41 @@ impl Postgres {
     /// The answers do not fit the requests: something was missed without being noticed.
     fn out_of_place(&mut self, loss: Loss, input: Input<'_>, signals: &mut Signals) -> Taken {
         signals.push(Signal::Lost(loss));
-        self.session.give_up(input.last, signals);
+        self.unpair(input.last, signals);
         self.server = Server { lost: true, ..Server::default() };
         self.seek_ready(input, signals)
     }
 
-    pub(super) fn lost_server(&mut self, _time: Time, _signals: &mut Signals) {
+    /// Message boundaries are lost. Where whole calls are missing, what comes next may answer a request that was not seen.
+    pub(super) fn lost_server(&mut self, missing: Missing, time: Time, signals: &mut Signals) {
+        if missing == Missing::Calls {
+            self.unpair(time, signals);
+        }
         self.server = Server { lost: true, ..Server::default() };
+    }
+
+    /// Nothing that was sent so far can be told to be answered by what comes. The first ReadyForQuery ends a start-up all the same.
+    fn unpair(&mut self, time: Time, signals: &mut Signals) {
+        let starting = matches!(self.session.steps.front(), Some(Step::Startup));
+        // The server speaks: what was seen of a text is all.
+        if matches!(self.place, Place::Text(_)) {
+            self.lost_client(time, signals);
+        }
+        self.session.give_up(time, signals);
+        if starting {
+            self.session.steps.push_back(Step::Startup);
+        }
     }
 
     /// Looks for a ReadyForQuery at the end of what one call moved: there the next message begins.
     fn seek_ready(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
         let everything = Taken::Bytes(input.bytes.len());
         self.server.idle = false;
-        let Some((before, ready)) =
-            input.bytes.len().checked_sub(READY).and_then(|at| input.bytes.split_at_checked(at))
-        else {
-            return everything;
-        };
-        if is_ready(ready) {
+        let (before, end) = input.bytes.split_at(input.bytes.len().saturating_sub(READY));
+        let passed = &mut self.server.passed;
+        passed.extend_from_slice(end);
+        passed.drain(..passed.len().saturating_sub(READY));
+        if is_ready(passed) {
             self.server.idle = true;
             let resumes = if self.server.behind {
                 self.session.give_up(input.last, signals);

@@ -96,7 +96,9 @@ pub(super) struct Session {
     pub(super) skipping: bool,
     /// The server waits for CopyData: up to CopyDone or CopyFail it ignores Sync.
     pub(super) copying_in: bool,
-    /// The client has begun to send in a turn of its own while answers were still owed.
+    /// The client has begun to send in a turn of its own while answers were still owed, or missed.
+    pub(super) ahead: bool,
+    /// Such answers came: the client does not wait for them.
     pub(super) overlapping: bool,
     /// Statements and names, wherever they are.
     pub(super) tally: Tally,
@@ -114,6 +116,7 @@ impl Session {
             steps: VecDeque::new(),
             skipping: false,
             copying_in: false,
+            ahead: false,
             overlapping: false,
             tally: Tally::default(),
             exchanges: 0,
@@ -364,8 +367,17 @@ impl Session {
         true
     }
 
+    /// Whether an exchange has not ended yet.
+    pub(super) fn is_open(&self, exchange: ExchangeId) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Execute(run) | Step::Query { run: Some(run), .. } => run.exchange == exchange,
+            _ => false,
+        })
+    }
+
     /// Which answer belongs to which request cannot be told any more.
     pub(super) fn give_up(&mut self, time: Time, signals: &mut Signals) {
+        self.ahead = false;
         for step in std::mem::take(&mut self.steps) {
             if let Step::Execute(run) | Step::Query { run: Some(run), .. } = step {
                 self.incomplete(run, time, signals);

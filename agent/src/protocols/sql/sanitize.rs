@@ -23,9 +23,24 @@ pub(super) fn sanitize(text: &[u8], dialect: Dialect) -> String {
                 }
                 out.extend_from_slice(token.text);
             }
-            Kind::Space | Kind::Parameter | Kind::Symbol => out.extend_from_slice(token.text),
+            Kind::Symbol => {
+                // `-/**/-` begins no comment, and must not do so afterwards.
+                if removed
+                    && let (Some(last), Some(next)) = (out.last(), token.text.first())
+                    && joined(*last, *next)
+                {
+                    out.push(b' ');
+                }
+                out.extend_from_slice(token.text);
+            }
+            Kind::Space | Kind::Parameter => out.extend_from_slice(token.text),
         }
         removed = false;
     }
     String::from_utf8_lossy(out.trim_ascii()).into_owned()
+}
+
+/// Whether two symbols side by side would begin or end a comment.
+fn joined(last: u8, next: u8) -> bool {
+    matches!((last, next), (b'-', b'-') | (b'/', b'*') | (b'*', b'/'))
 }

@@ -58,6 +58,7 @@ fn literals_of_mysql() {
         ("SELECT _utf8mb4'x', n'y', x'1F', _latin1\"z\"", "SELECT ?, ?, ?, ?"),
         ("SELECT 5--1, a -- c\n, ?", "SELECT ?-?, a \n, ?"),
         ("SELECT /*!80000 STRAIGHT_JOIN 7 */ a", "SELECT  STRAIGHT_JOIN ?  a"),
+        ("SELECT 1 -/*!- 2 */", "SELECT ? - - ?"),
         ("SELECT @v, @@global.x, :name", "SELECT @v, @@global.x, :name"),
     ] {
         assert_eq!(sanitize(text.as_bytes(), Dialect::MySql), expected);

@@ -29,7 +29,7 @@ impl Protocol for Lines {
         self.said.push(format!("skipped@{time}"));
     }
 
-    fn lost(&mut self, _: Role, time: Time, _: &mut Signals) {
+    fn lost(&mut self, _: Role, _: Missing, time: Time, _: &mut Signals) {
         self.said.push(format!("lost@{time}"));
     }
 
@@ -63,7 +63,7 @@ impl Test {
     }
 
     fn miss(&mut self, time: Time, n: u64) -> bool {
-        self.flow.miss(&mut self.protocol, Role::Client, n, time, &mut self.signals)
+        self.flow.miss(&mut self.protocol, Role::Client, (n, Missing::Calls), time, &mut self.signals)
     }
 
     #[track_caller]

@@ -69,6 +69,30 @@ fn responses_of_one_turn_are_not_mixed_up() {
 }
 
 #[test]
+fn a_response_and_the_next_command_that_were_both_missed() {
+    let mut play = Play::session();
+    play.c(&query("SELECT a")).missing(Role::Server, Missing::Calls).s(&error(1, 1064, "of SELECT b"));
+    play.missing(Role::Client, Missing::Calls).c(&query("SELECT c")).s(&error(1, 1065, "of SELECT c"));
+    play.c(&query("SELECT d")).s(&error(1, 1066, "of SELECT d"));
+    let seen: Vec<_> =
+        play.closed().iter().map(|done| (text(done, "db.query.text"), text(done, "error.type"))).collect();
+    assert_eq!(seen, [("SELECT a", "-"), ("SELECT d", "1066")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+    assert_eq!(play.signals.iter().filter(|signal| matches!(signal, Signal::Incomplete(_))).count(), 1);
+}
+
+#[test]
+fn a_missed_end_does_not_make_a_client_one_that_does_not_wait() {
+    let mut play = Play::session();
+    let failure = error(1, 1064, "whose last byte is missed");
+    play.c(&query("SELECT a")).s(&failure[..failure.len() - 1]).c(&query("SELECT b"));
+    assert_eq!(std::mem::take(&mut play.server.skip), 1);
+    play.parser.skipped(Role::Server, 60, &mut play.signals);
+    play.s(&okay(1, 2)).missing(Role::Server, Missing::Calls).c(&query("SELECT c")).s(&okay(1, 2));
+    let seen: Vec<_> = play.closed().iter().map(|done| text(done, "db.query.text")).collect();
+    assert_eq!(seen, ["SELECT a", "SELECT b", "SELECT c"]);
+}
+
+#[test]
 fn a_text_that_was_captured_in_part_is_still_answered() {
     let mut play = Play::session();
     play.c(&query(&"INSERT INTO t VALUES (1), ".repeat(200))[..100]).gap(Role::Client).c(b"(1), (1)").s(&okay(1, 2));

@@ -129,11 +129,15 @@ impl Play {
 
     /// Bytes of one direction are missing. Those that were to be passed over do no harm.
     fn gap(&mut self, from: Role) -> &mut Self {
+        self.missing(from, Missing::Part)
+    }
+
+    fn missing(&mut self, from: Role, missing: Missing) -> &mut Self {
         self.time += 10;
         let side = if from == Role::Client { &mut self.client } else { &mut self.server };
         *side = Side { position: side.position, ..Side::default() };
         self.last = Some(from);
-        self.parser.lost(from, self.time, &mut self.signals);
+        self.parser.lost(from, missing, self.time, &mut self.signals);
         self
     }
 

@@ -44,6 +44,26 @@ fn a_long_error_ends_what_was_missed_without_its_code() {
 }
 
 #[test]
+fn an_end_that_two_calls_share_is_an_end() {
+    let mut wire = Wire::started();
+    let end = [complete("SELECT 200"), ready()].concat();
+    for cut in end.len() - 5..end.len() {
+        wire.client(&query("SELECT a FROM t"));
+        wire.cut(Direction::Read, &rows(200), 8192);
+        wire.server(&end[..cut]);
+        wire.server(&end[cut..]);
+        assert_eq!(wire.names(), ["SELECT t"]);
+        // A request that nobody sees is not answered for the one before it.
+        unseen(&mut wire, Direction::Write, &query("SELECT a FROM unseen"));
+        wire.server(&[complete("SELECT 1"), ready()].concat());
+        assert_eq!(wire.said(), ["Lost(Unmatched)"]);
+        wire.client(&query("SELECT a FROM passed"));
+        wire.server(&[complete("SELECT 1"), ready()].concat());
+        next_is_understood(&mut wire);
+    }
+}
+
+#[test]
 fn of_several_statements_the_last_is_known() {
     let mut wire = Wire::started();
     wire.client(&[whole("SELECT 1 FROM a"), whole("SELECT 1 FROM b"), sync()].concat());
@@ -122,6 +142,82 @@ fn a_text_of_which_the_end_was_missed_counts() {
     wire.server(&[complete("SELECT 1"), ready()].concat());
     assert_eq!(wire.names(), ["SELECT t"]);
     next_is_understood(&mut wire);
+}
+
+/// Bytes that nobody sees.
+fn unseen(wire: &mut Wire, direction: Direction, bytes: &[u8]) {
+    let position = &mut wire.positions[usize::from(direction == Direction::Write)];
+    *position = position.wrapping_add(bytes.len() as u32);
+}
+
+#[test]
+fn an_answer_and_the_next_request_that_were_both_missed() {
+    for piece in [usize::MAX, 5] {
+        let mut wire = Wire::started();
+        wire.piece = piece;
+        wire.client(&query("SELECT 1 FROM a"));
+        unseen(&mut wire, Direction::Read, &[complete("SELECT 1"), ready()].concat());
+        unseen(&mut wire, Direction::Write, &query("SELECT 1 FROM b"));
+        wire.server(&[complete("SELECT 2"), ready()].concat());
+        let said = ["opened 0 at 30", "requested 0", "Incomplete(0)", "closed 0 30..40 SELECT a", "Lost(Gap)"];
+        assert_eq!(wire.said(), said);
+        // Here it shows that a request was missed; the one after it begins a turn.
+        wire.client(&query("SELECT 1 FROM c"));
+        wire.server(&[complete("SELECT 3"), ready()].concat());
+        assert_eq!(wire.said(), ["Lost(Gap)"]);
+        next_is_understood(&mut wire);
+    }
+}
+
+#[test]
+fn a_text_whose_answer_came_is_not_answered_again() {
+    for seen in [true, false] {
+        let mut wire = Wire::started();
+        wire.piece = 20;
+        let (text, answer) = (query("SELECT 1 FROM a WHERE b = 'long'"), [complete("SELECT 1"), ready()].concat());
+        wire.client(&text[..20]);
+        unseen(&mut wire, Direction::Write, &text[20..]);
+        if seen {
+            wire.server(&answer);
+        } else {
+            unseen(&mut wire, Direction::Read, &answer);
+        }
+        wire.client(&query("SELECT 1 FROM b"));
+        wire.server(&[complete("SELECT 2"), ready()].concat());
+        assert_eq!(wire.names(), ["SELECT a"], "incomplete");
+        next_is_understood(&mut wire);
+    }
+}
+
+#[test]
+fn a_missed_answer_does_not_make_a_client_one_that_does_not_wait() {
+    let mut wire = Wire::started();
+    for _ in 0..3 {
+        wire.client(&query("SELECT 1 FROM a"));
+        wire.server(&row(9));
+        unseen(&mut wire, Direction::Read, &[complete("SELECT 1"), ready()].concat());
+        wire.client(&query("SELECT 1 FROM b"));
+        wire.server(&[complete("SELECT 2"), ready()].concat());
+        assert_eq!(wire.names(), ["SELECT a", "SELECT b"]);
+        next_is_understood(&mut wire);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_wait_is_given_up_where_calls_are_missing() {
+    let mut wire = Wire::started();
+    let answer = [complete("SELECT 1"), ready()].concat();
+    wire.client(&query("SELECT 1 FROM a"));
+    wire.client(&query("SELECT 1 FROM b"));
+    wire.server(&answer);
+    wire.client(&query("SELECT 1 FROM c"));
+    wire.server(&answer);
+    unseen(&mut wire, Direction::Read, &answer);
+    wire.signals.clear();
+    wire.client(&query("SELECT 1 FROM d"));
+    wire.server(&answer);
+    assert!(wire.signals.contains(&Signal::Abandon(Loss::Gap)), "{:?}", wire.said());
+    assert_eq!(wire.names(), ["SELECT c", "SELECT d"]);
 }
 
 #[test]

@@ -98,7 +98,9 @@ fn what_it_looks_like() {
     }
     for (bytes, guess) in [
         (query("SELECT 1"), Guess::Client),
-        (query("SELECT 1")[..9].to_vec(), Guess::No),
+        (query("SELECT 1")[..9].to_vec(), Guess::TooShort),
+        (query(&"x".repeat(100))[..80].to_vec(), Guess::No),
+        (row(50)[..9].to_vec(), Guess::No),
         (query("SELECT 1 FROM t")[..12].to_vec(), Guess::Client),
         (query("SELECT 1")[..3].to_vec(), Guess::TooShort),
         ([whole("x"), sync()].concat(), Guess::Client),
