@@ -11,6 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::agent::{Agent, Idle};
 
+/// Between batches, µs: some 150 000 events a second.
+const PAUSE: u32 = 200;
+
 /// Runs of each state, unless told otherwise.
 pub(crate) const RUNS: usize = 20;
 
@@ -52,8 +55,8 @@ pub(crate) type Calls = BTreeMap<Watched, Vec<Times>>;
 
 /// Measures all states in turn.
 pub(crate) fn measure(runs: usize) -> Result<Calls> {
-    let mut http = Loops::start("http")?;
-    let mut unknown = Loops::start("unknown")?;
+    let mut http = Loops::start("http", PAUSE)?;
+    let mut unknown = Loops::start("unknown", PAUSE)?;
     let idle = Idle::start()?;
     let mut all = Calls::new();
     for run in 1..=runs {
@@ -81,6 +84,36 @@ pub(crate) fn measure(runs: usize) -> Result<Calls> {
     Ok(all)
 }
 
+/// Pauses that are tried until events are lost, µs.
+const PAUSES: [u32; 9] = [500, 200, 100, 50, 30, 20, 10, 5, 0];
+
+/// How many calls a second of one thread were captured, at most, and how many were more than the agent could take.
+pub(crate) struct Throughput {
+    /// The highest rate at which nothing was lost.
+    pub kept: Option<f64>,
+    /// The first at which something was.
+    pub lost: Option<f64>,
+}
+
+/// Makes calls faster and faster until some are lost.
+pub(crate) fn throughput() -> Result<Throughput> {
+    let mut throughput = Throughput { kept: None, lost: None };
+    for pause in PAUSES {
+        let mut loops = Loops::start("http", pause)?;
+        let agent = Agent::start(loops.child.id(), &[])?;
+        let times = loops.run()?;
+        let rate = 1e9 / times.get("all").context("no number of calls")?;
+        let losses = agent.stop(0)?.losses;
+        eprintln!("    {rate:.0} calls/s: lost {losses:?}");
+        if !losses.is_empty() {
+            throughput.lost = Some(rate);
+            break;
+        }
+        throughput.kept = Some(rate);
+    }
+    Ok(throughput)
+}
+
 /// A process that makes the calls.
 struct Loops {
     child: Child,
@@ -89,10 +122,10 @@ struct Loops {
 }
 
 impl Loops {
-    fn start(protocol: &str) -> Result<Self> {
+    fn start(protocol: &str, pause: u32) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("loops");
         let mut child = Command::new(&program)
-            .arg(protocol)
+            .args([protocol, &pause.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

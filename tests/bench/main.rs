@@ -65,9 +65,10 @@ fn main() -> ExitCode {
 fn bench(options: &Options) -> Result<()> {
     let machine = report::Machine::read()?;
     let calls = calls::measure(options.call_runs)?;
+    let throughput = calls::throughput()?;
     if options.only_calls {
         let mut text = String::new();
-        report::calls(&mut text, &calls)?;
+        report::calls(&mut text, &calls, &throughput)?;
         print!("{text}");
         return Ok(());
     }
@@ -89,7 +90,7 @@ fn bench(options: &Options) -> Result<()> {
         }
         all.push(Measurements { case, rounds });
     }
-    let mut text = report::write(&machine, options.seconds, &all, &engine::read()?, &calls)?;
+    let mut text = report::write(&machine, options.seconds, &all, &engine::read()?, (&calls, &throughput))?;
     text.push_str(&by_hand(&options.output));
     if let Some(folder) = options.output.parent() {
         fs::create_dir_all(folder)?;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     Measurements,
     agent::Cost,
-    calls::{self, Calls, Watched},
+    calls::{self, Calls, Throughput, Watched},
     cases,
     engine::Replay,
     states::{Measured, State},
@@ -75,12 +75,12 @@ pub(crate) fn write(
     seconds: u64,
     all: &[Measurements],
     replays: &[Replay],
-    calls: &Calls,
+    (calls, throughput): (&Calls, &Throughput),
 ) -> Result<String> {
     let mut text = String::new();
     introduction(&mut text, machine, seconds, all)?;
     comparisons(&mut text, all)?;
-    self::calls(&mut text, calls)?;
+    self::calls(&mut text, calls, throughput)?;
     agent(&mut text, all)?;
     engine(&mut text, replays)?;
     targets(&mut text, all, calls)?;
@@ -181,7 +181,7 @@ fn added(calls: &Calls, state: Watched, name: &str) -> Option<f64> {
 }
 
 /// What single system calls cost.
-pub(crate) fn calls(text: &mut String, calls: &Calls) -> Result<()> {
+pub(crate) fn calls(text: &mut String, calls: &Calls, throughput: &Throughput) -> Result<()> {
     let runs = calls.values().map(Vec::len).max().unwrap_or_default();
     writeln!(
         text,
@@ -208,7 +208,14 @@ pub(crate) fn calls(text: &mut String, calls: &Calls) -> Result<()> {
         });
         row(text, std::iter::once(name.to_owned()).chain(columns))?;
     }
-    writeln!(text)?;
+    let rate = |rate: Option<f64>| rate.map_or("–".to_owned(), |rate| format!("{rate:.0}"));
+    writeln!(
+        text,
+        "\nThe same calls, faster and faster, with the ring buffer's default size: the agent took {} events a second without \
+         losing one; at {} it lost the first.\n",
+        rate(throughput.kept),
+        rate(throughput.lost),
+    )?;
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! Loops of system calls over a loopback TCP connection, timed: what `bench` measures the cost of a call with.
 //!
-//! `loops http|unknown`: for each line on standard input, one run of [`CALLS`] calls of each kind; prints a line of JSON, the
-//! nanoseconds of one call (of the median batch of [`BATCH`]) by its name. Both ends of the connection are in this process, and only the calls of the named
+//! `loops http|unknown PAUSE`: for each line on standard input, one run of [`CALLS`] calls of each kind; prints a line of JSON, the
+//! nanoseconds of one call (of the median batch of [`BATCH`]) by its name, and under `all` those of the run divided by all calls
+//! that moved bytes. Between two batches it waits for `PAUSE` µs, so that the agent can keep up: a connection whose events are
+//! lost is soon given up, and its calls are cheap. Both ends of the connection are in this process, and only the calls of the named
 //! kind are timed: what fills and empties the connection is not.
 
 use std::{
@@ -23,9 +25,6 @@ const CALLS: u32 = 100_000;
 /// Calls between two fillings: their messages fit into the socket's buffers, so that no call blocks.
 const BATCH: u32 = 50;
 
-/// Between batches, so that the agent keeps up: a connection whose events are lost is soon given up, and its calls are cheap.
-const PAUSE: Duration = Duration::from_micros(200);
-
 const REQUEST: &str = "GET /items/4711?color=green HTTP/1.1\r\nHost: shop.example\r\nAccept: */*\r\n\r\n";
 const RESPONSE: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -37,8 +36,9 @@ fn main() -> Result<()> {
         Some("http") => (REQUEST.as_bytes().to_vec(), RESPONSE.as_bytes().to_vec()),
         // The same lengths, of bytes that no protocol begins with.
         Some("unknown") => (vec![0xfe; REQUEST.len()], vec![0xfe; RESPONSE.len()]),
-        _ => bail!("usage: loops http|unknown"),
+        _ => bail!("usage: loops http|unknown PAUSE"),
     };
+    let pause = std::env::args().nth(2).context("no pause")?.parse().map(Duration::from_micros)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut client = TcpStream::connect(listener.local_addr()?)?;
     let (mut server, _) = listener.accept()?;
@@ -51,12 +51,14 @@ fn main() -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         line?;
         let mut times = BTreeMap::new();
+        let (began, mut calls) = (Instant::now(), 0);
         for (name, write) in WRITES {
             let mut batches = Vec::new();
             for _ in 0..CALLS / BATCH {
                 batches.push(write(&mut client, &request)?);
-                drain(&mut server, request.len())?;
-                answer(&mut server, &mut client, &response)?;
+                calls += BATCH + drain(&mut server, request.len())?;
+                calls += answer(&mut server, &mut client, &response)?;
+                thread::sleep(pause);
             }
             times.insert(name, nanoseconds(batches));
         }
@@ -65,10 +67,12 @@ fn main() -> Result<()> {
             for _ in 0..CALLS / BATCH {
                 client.write_all(&request.repeat(BATCH as usize))?;
                 batches.push(read(&mut server, &request)?);
-                answer(&mut server, &mut client, &response)?;
+                calls += 1 + BATCH + answer(&mut server, &mut client, &response)?;
+                thread::sleep(pause);
             }
             times.insert(name, nanoseconds(batches));
         }
+        times.insert("all", began.elapsed().as_nanos() as f64 / f64::from(calls));
         println!("{}", serde_json::to_string(&times)?);
     }
     Ok(())
@@ -136,18 +140,21 @@ fn timed(mut call: impl FnMut() -> Result<()>) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-/// Reads a batch of messages.
-fn drain(end: &mut TcpStream, length: usize) -> Result<()> {
+/// Reads a batch of messages; returns how many calls that took.
+fn drain(end: &mut TcpStream, length: usize) -> Result<u32> {
     let mut buffer = vec![0; length * BATCH as usize];
-    Ok(end.read_exact(&mut buffer)?)
+    let (mut calls, mut done) = (0, 0);
+    while let Some(room) = buffer.get_mut(done..).filter(|room| !room.is_empty()) {
+        done += end.read(room)?;
+        calls += 1;
+    }
+    Ok(calls)
 }
 
-/// Answers a batch of requests, so that nothing stays open; then waits a little.
-fn answer(server: &mut TcpStream, client: &mut TcpStream, response: &[u8]) -> Result<()> {
+/// Answers a batch of requests, so that nothing stays open; returns how many calls that took.
+fn answer(server: &mut TcpStream, client: &mut TcpStream, response: &[u8]) -> Result<u32> {
     server.write_all(&response.repeat(BATCH as usize))?;
-    drain(client, response.len())?;
-    thread::sleep(PAUSE);
-    Ok(())
+    Ok(1 + drain(client, response.len())?)
 }
 
 /// Of one call: by the median batch, which another process that was given the CPU in between does not count in.
