@@ -5,14 +5,31 @@ use super::{
     lexer::{Kind, Lexer},
 };
 
+/// How often a text is gone through: where a comment was, what is left may end in one (MySQL's `--#` is two minus signs, until
+/// the `#` and what follows are gone). Twice is enough for all that was ever seen.
+const PASSES: usize = 8;
+
 /// The text with literals replaced. Parameters (`$1`, `?`) stay, so a fully parameterised text without comments is unchanged.
 pub(super) fn sanitize(text: &[u8], dialect: Dialect) -> String {
+    let (mut sanitized, mut comments) = pass(text, dialect);
+    for _ in 1..PASSES {
+        if !comments {
+            break;
+        }
+        (sanitized, comments) = pass(sanitized.as_bytes(), dialect);
+    }
+    sanitized
+}
+
+/// Goes through it once; says whether there were comments.
+fn pass(text: &[u8], dialect: Dialect) -> (String, bool) {
+    let mut comments = false;
     let mut out = Vec::with_capacity(text.len());
     let mut removed = false;
     for token in Lexer::new(text, dialect) {
         match token.kind {
             Kind::Comment => {
-                removed = true;
+                (removed, comments) = (true, true);
                 continue;
             }
             Kind::Literal => out.push(b'?'),
@@ -37,7 +54,7 @@ pub(super) fn sanitize(text: &[u8], dialect: Dialect) -> String {
         }
         removed = false;
     }
-    String::from_utf8_lossy(out.trim_ascii()).into_owned()
+    (String::from_utf8_lossy(out.trim_ascii()).into_owned(), comments)
 }
 
 /// Whether two symbols side by side would begin or end a comment.
