@@ -24,26 +24,13 @@ pub struct Room {
 }
 
 impl Room {
-    /// Takes one. The adding and the looking may be interrupted in between: then none of the two finds itself alone and
-    /// both go on to the next, but never do both stay.
+    /// Takes one.
     #[inline(always)]
     pub fn take() -> Option<Self> {
-        // SAFETY: plain helper.
-        let first = unsafe { bpf_get_smp_processor_id() } * SCRATCHES_OF_A_CPU;
-        // By a constant range: older verifiers see an end only in one.
-        for slot in 0..SCRATCHES_OF_A_CPU {
-            let index = first + slot;
-            let scratch = SCRATCHES.get_ptr_mut(index)?;
-            // SAFETY: a word of a map value.
-            let users = unsafe { &raw mut (*scratch).users };
-            add_to(users, 1);
-            // SAFETY: the same.
-            if unsafe { users.read_volatile() } == 1 {
-                return Some(Self { index });
-            }
-            add_to(users, u64::MAX);
+        match take_room() {
+            NO_ROOM => None,
+            index => Some(Self { index: index as u32 }),
         }
-        None
     }
 
     /// The memory.
@@ -72,6 +59,34 @@ impl Room {
     pub fn of(index: u32) -> Self {
         Self { index }
     }
+}
+
+/// [`take_room`]: all are in use.
+const NO_ROOM: u64 = u64::MAX;
+
+/// Takes a room and gives its index. The adding and the looking may be interrupted in between: then none of the two finds
+/// itself alone and both go on to the next, but never do both stay.
+///
+/// A function of its own, so that the verifier does not follow what comes after it once for each room.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn take_room() -> u64 {
+    // SAFETY: plain helper.
+    let first = unsafe { bpf_get_smp_processor_id() } * SCRATCHES_OF_A_CPU;
+    // By a constant range: older verifiers see an end only in one.
+    for slot in 0..SCRATCHES_OF_A_CPU {
+        let index = first + slot;
+        let Some(scratch) = SCRATCHES.get_ptr_mut(index) else { return NO_ROOM };
+        // SAFETY: a word of a map value.
+        let users = unsafe { &raw mut (*scratch).users };
+        add_to(users, 1);
+        // SAFETY: the same.
+        if unsafe { users.read_volatile() } == 1 {
+            return index as u64;
+        }
+        add_to(users, u64::MAX);
+    }
+    NO_ROOM
 }
 
 /// Sends one record; false when the ring is full, which is counted as `lost`. The agent comes by itself every few
