@@ -149,11 +149,12 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// MySQL takes `--` for a comment only before white space or a control character: `5--1` is a subtraction there.
+    /// MySQL takes `--` for a comment only before white space or a control character: `5--1` is a subtraction there. (At the end of
+    /// the text as well, where it hides nothing; a text of nothing but minus signs would be eaten up from behind.)
     fn line_comment(&self, rest: &[u8]) -> bool {
         rest.starts_with(b"--")
             && (self.dialect == Dialect::PostgreSql
-                || rest.get(2).is_none_or(|byte| is_space(*byte) || byte.is_ascii_control()))
+                || rest.get(2).is_some_and(|byte| is_space(*byte) || byte.is_ascii_control()))
     }
 
     /// Whether the token before touches this one and is an operand: then a sign is an operator and a dot qualifies a name.
