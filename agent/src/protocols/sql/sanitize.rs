@@ -30,6 +30,11 @@ fn pass(text: &[u8], dialect: Dialect) -> (String, bool) {
         match token.kind {
             Kind::Comment => {
                 (removed, comments) = (true, true);
+                // Of a row of minus signs MySQL takes the last two for a comment; those before would be the next one.
+                if out.ends_with(b"--") {
+                    let signs = out.iter().rev().take_while(|byte| **byte == b'-').count();
+                    out.truncate(out.len() - signs);
+                }
                 continue;
             }
             Kind::Literal => out.push(b'?'),
