@@ -77,7 +77,8 @@ fn statement(choices: &[u8], way: Way) -> Vec<u8> {
             10 if !mysql => text.extend(format!(" e'{}' ", inside(secret, b'\'', true)).bytes()),
             11 if !mysql => text.extend(b" $tag$ SECRET' \\ $tag$ "),
             10 if way.names => text.extend(b" \"a\\\" "),
-            10 | 11 => text.extend(format!(" \"{}\" ", inside(secret, b'"', way.escapes)).bytes()),
+            // In a name a backslash is a character.
+            10 | 11 => text.extend(format!(" \"{}\" ", inside(secret, b'"', way.escapes && !way.names)).bytes()),
             12 => text.extend(b" \"name\" "),
             _ => text.extend(format!(" '{}' ", inside(secret, b'\'', way.escapes)).bytes()),
         }
