@@ -109,7 +109,7 @@ pub(crate) fn throughput() -> Result<Throughput> {
             throughput.lost = Some(rate);
             break;
         }
-        throughput.kept = Some(rate);
+        throughput.kept = Some(throughput.kept.map_or(rate, |kept| kept.max(rate)));
     }
     Ok(throughput)
 }
