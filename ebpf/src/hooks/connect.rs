@@ -82,13 +82,13 @@ pub fn enter_shutdown(caller: Caller, arguments: &Arguments) {
 }
 
 #[inline(always)]
-pub fn enter_close(_caller: Caller, fd: u64) {
+pub fn enter_close(fd: u64) {
     closing(fd);
 }
 
 /// `close_range(first, last, flags)`.
 #[inline(always)]
-pub fn enter_close_range(_caller: Caller, arguments: &Arguments) {
+pub fn enter_close_range(arguments: &Arguments) {
     let (first, last) = (arguments.get::<0>() as u32, arguments.get::<1>() as u32);
     if arguments.get::<2>() & CLOSE_ON_EXEC != 0 {
         return;
@@ -103,7 +103,7 @@ pub fn enter_close_range(_caller: Caller, arguments: &Arguments) {
 
 /// `dup2(old, new)`, `dup3(old, new, flags)`: `new` is closed, unless it is `old`.
 #[inline(always)]
-pub fn enter_dup(_caller: Caller, arguments: &Arguments) {
+pub fn enter_dup(arguments: &Arguments) {
     let (old, new) = (arguments.get::<0>() as u32, arguments.get::<1>() as u32);
     if old != new && task::file(old as u64).is_some() {
         closing(new as u64);
