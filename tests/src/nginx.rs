@@ -1,6 +1,10 @@
 //! nginx from a configuration template.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,13 +50,27 @@ impl Nginx {
         Self::start(&crate::sources().join("apps/nginx/statuses.conf"), 0)
     }
 
+    /// How many requests its access log has.
+    pub fn served(&self) -> Result<usize> {
+        Ok(fs::read_to_string(self.access_log())?.lines().count())
+    }
+
+    /// Waits until its access log has so many requests.
+    pub fn wait_for_served(&self, requests: usize) -> Result<()> {
+        wait::until("requests", wait::START, || Ok((self.served()? >= requests).then_some(())))
+    }
+
+    fn access_log(&self) -> PathBuf {
+        self.folder.path().join("access.log")
+    }
+
     /// Lets it finish what it does and end (SIGQUIT); its access log.
     pub fn finish(mut self) -> Result<String> {
         let pid = Pid::from_raw(i32::try_from(self.server.pid())?).context("process 0")?;
         kill_process(pid, Signal::QUIT)?;
         let status = self.server.wait_for_end(wait::START)?;
         ensure!(status.success(), "nginx ended with {status}");
-        Ok(fs::read_to_string(self.folder.path().join("access.log"))?)
+        Ok(fs::read_to_string(self.access_log())?)
     }
 
     /// The port on 127.0.0.1.

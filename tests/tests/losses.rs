@@ -166,11 +166,13 @@ fn a_full_ring_buffer_of_a_recording() -> Result<()> {
     Ok(())
 }
 
-/// wrk against nginx, faster than 64 KiB can hold what is moved. nginx makes two calls for each request: it reads it and it
-/// answers it, unless the client has gone.
+/// wrk against nginx, while the agent is held up for longer than 64 KiB can hold what is moved. nginx makes two calls for each
+/// request: it reads it and it answers it, unless the client has gone.
 #[test]
 fn a_small_ring_buffer_under_load() -> Result<()> {
     const CONNECTIONS: u64 = 32;
+    /// Each takes well over 64 bytes of the ring buffer.
+    const HELD_UP: usize = 2_000;
     let nginx = Nginx::statuses()?;
     let syspan = Syspan::run(&[nginx.pid()], &SMALL_RING)?;
     let script = syspan_tests::sources().join("apps/nginx/statuses.lua");
@@ -178,8 +180,15 @@ fn a_small_ring_buffer_under_load() -> Result<()> {
         .args(["-t2", &format!("-c{CONNECTIONS}"), "-d3s", "-s"])
         .arg(script)
         .arg(format!("http://127.0.0.1:{}", nginx.port()))
-        .output()
+        .stdout(Stdio::piped())
+        .spawn()
         .context("wrk could not be started; `cargo xtask setup` installs it")?;
+    nginx.wait_for_served(1_000)?;
+    signal(syspan.pid(), Signal::STOP)?;
+    let before = nginx.served()?;
+    nginx.wait_for_served(before + HELD_UP)?;
+    signal(syspan.pid(), Signal::CONT)?;
+    let wrk = wrk.wait_with_output()?;
     let report = String::from_utf8(wrk.stdout)?;
     let answered = report.lines().find_map(|line| line.trim().split_once(" requests in ")).context("a number")?.0;
     let answered: u64 = answered.trim().parse()?;
