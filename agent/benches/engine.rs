@@ -60,7 +60,7 @@ impl Recorder {
     }
 
     fn task(&self) -> Task {
-        Task { pid: PID, tid: PID, turn: self.turn }
+        Task::thread(PID, PID, self.turn)
     }
 
     fn tick(&mut self) -> Time {

@@ -28,6 +28,10 @@ pub struct Events {
     pub process: u64,
     /// Processes ended.
     pub exit: u64,
+    /// Threads woke others.
+    pub wake: u64,
+    /// Threads were started.
+    pub thread: u64,
     /// Sockets were announced.
     pub socket: u64,
     /// Bytes were moved: one for each system call (or message of a call) that moved some on a followed socket.
@@ -42,6 +46,8 @@ impl Events {
         let counter = match event {
             Event::Process(_) => &mut self.process,
             Event::Exit { .. } => &mut self.exit,
+            Event::Wake { .. } => &mut self.wake,
+            Event::Thread { .. } => &mut self.thread,
             Event::Socket(_) => &mut self.socket,
             Event::Data(_) => &mut self.data,
             Event::End { .. } => &mut self.end,
@@ -52,9 +58,17 @@ impl Events {
 
     /// Each kind's name, as in recordings, and its count.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 5] {
-        let Self { process, exit, socket, data, end } = *self;
-        [("process", process), ("exit", exit), ("socket", socket), ("data", data), ("end", end)]
+    pub fn by_kind(&self) -> [(&'static str, u64); 7] {
+        let Self { process, exit, wake, thread, socket, data, end } = *self;
+        [
+            ("process", process),
+            ("exit", exit),
+            ("wake", wake),
+            ("thread", thread),
+            ("socket", socket),
+            ("data", data),
+            ("end", end),
+        ]
     }
 }
 

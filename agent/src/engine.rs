@@ -195,7 +195,7 @@ impl Engine {
                     self.traces.losses.add(loss, count);
                 }
             }
-            Event::Tick { .. } => {}
+            Event::Wake { .. } | Event::Thread { .. } | Event::Tick { .. } => {}
         }
     }
 
@@ -361,7 +361,7 @@ impl Engine {
 
     /// Closes what a process has left, and forgets it.
     fn close_all(&mut self, pid: Pid, time: Time, output: &mut Output) {
-        let task = Task { pid, tid: pid, turn: 0 };
+        let task = Task::thread(pid, pid, 0);
         for socket in self.sockets.remove(&pid).unwrap_or_default() {
             self.gone(socket, task, time, output);
         }
@@ -371,7 +371,7 @@ impl Engine {
     /// A socket's number is used again.
     fn forget(&mut self, socket: SocketId, time: Time, output: &mut Output) {
         if let Some(pid) = self.connections.peek(&socket).map(|followed| followed.pid) {
-            self.gone(socket, Task { pid, tid: pid, turn: 0 }, time, output);
+            self.gone(socket, Task::thread(pid, pid, 0), time, output);
         }
     }
 

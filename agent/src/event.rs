@@ -21,7 +21,7 @@ pub type Pid = u32;
 /// A socket, for as long as it lives: the inode number of the kernel's socket, the one `ss` and `/proc/PID/fd` show.
 pub type SocketId = u64;
 
-/// The thread that did something, and how far its event loop had come.
+/// Who did something, and how far its event loop had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Task {
     /// Process (thread group) id.
@@ -31,6 +31,71 @@ pub struct Task {
     /// How many times this thread has waited for several files at once (epoll, poll, select) since it was first seen.
     /// Two operations with the same number happened without such a wait in between.
     pub turn: u32,
+    /// The goroutine that the thread was running (the low 32 bits of its id); `None` in other programs, and where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goroutine: Option<Goroutine>,
+}
+
+/// A goroutine: Go's own line of execution, which moves between threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Goroutine {
+    /// Its id, the low 32 bits.
+    pub id: u32,
+    /// The goroutine for which it works now: the one whose request it writes (net/http's connections have goroutines of their own that
+    /// write what others hand them), or else the one that started it; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub works_for: Option<WorksFor>,
+}
+
+/// How a goroutine is known to work for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorksFor {
+    /// This goroutine started it.
+    StartedBy(u32),
+    /// This goroutine handed it what it now writes.
+    HandedBy(u32),
+}
+
+/// A line of execution: what happens on one happens one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Strand {
+    /// A thread of a process.
+    Thread(Pid, u32),
+    /// A goroutine of a process, on whatever thread.
+    Goroutine(Pid, u32),
+}
+
+/// What a strand does between two waits for several files. A goroutine waits for one thing at a time: it has a single turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Turn {
+    /// Whose.
+    pub strand: Strand,
+    /// Which, counted up.
+    pub number: u32,
+}
+
+impl Task {
+    /// A thread in this turn.
+    #[must_use]
+    pub const fn thread(pid: Pid, tid: u32, turn: u32) -> Self {
+        Self { pid, tid, turn, goroutine: None }
+    }
+
+    /// The line of execution that did it.
+    #[must_use]
+    pub fn strand(&self) -> Strand {
+        match self.goroutine {
+            Some(goroutine) => Strand::Goroutine(self.pid, goroutine.id),
+            None => Strand::Thread(self.pid, self.tid),
+        }
+    }
+
+    /// The turn in which it was done.
+    #[must_use]
+    pub fn in_turn(&self) -> Turn {
+        Turn { strand: self.strand(), number: if self.goroutine.is_some() { 0 } else { self.turn } }
+    }
 }
 
 /// Version of the recording format (docs/recording.md).
@@ -190,6 +255,24 @@ pub enum Event {
         /// Which.
         pid: Pid,
     },
+    /// A thread that had moved bytes woke another thread of its process, which was blocked.
+    Wake {
+        /// When.
+        time: Time,
+        /// Who.
+        task: Task,
+        /// The thread that goes on.
+        woken: u32,
+    },
+    /// A thread of an observed process started another one.
+    Thread {
+        /// When.
+        time: Time,
+        /// Who.
+        task: Task,
+        /// The new one.
+        started: u32,
+    },
     /// A socket was connected, accepted, or seen for the first time.
     Socket(Socket),
     /// Bytes were moved.
@@ -233,6 +316,8 @@ impl Event {
             Event::Start { .. } | Event::Process(_) => None,
             Event::Socket(Socket { time, .. })
             | Event::Data(Data { time, .. })
+            | Event::Wake { time, .. }
+            | Event::Thread { time, .. }
             | Event::Exit { time, .. }
             | Event::End { time, .. }
             | Event::Lost { time, .. }

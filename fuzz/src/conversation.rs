@@ -204,6 +204,6 @@ impl Player {
 /// A TCP connection; its ports tell no protocol.
 pub(crate) fn socket(id: SocketId, origin: Origin) -> Socket {
     let address = |last, port| Address::Inet([192, 0, 2, last].into(), port);
-    let task = Task { pid: 1, tid: 1, turn: 0 };
+    let task = Task::thread(1, 1, 0);
     Socket { id, time: 0, task, local: address(1, 40_000), peer: address(2, 40_001), netns: 1, positions: None, origin }
 }

@@ -157,7 +157,7 @@ impl Host {
         let time = self.time.saturating_add_signed(i64::from(wait) * 1000);
         self.time = self.time.max(time);
         let (pid, tid) = (Pid::from(who >> 4), u32::from(who & 15));
-        let task = Task { pid, tid, turn: *self.turns.entry((pid, tid)).or_default() };
+        let task = Task::thread(pid, tid, *self.turns.entry((pid, tid)).or_default());
         let socket = SocketId::from(socket % 16);
         let event = match what {
             What::Wait => {

@@ -114,6 +114,6 @@ impl Telling {
     /// Who did something. The wire does not show threads: a turn of its own for each event claims that nothing belongs together.
     fn task(&mut self, pid: Pid) -> Task {
         self.turn = self.turn.wrapping_add(1);
-        Task { pid, tid: pid, turn: self.turn }
+        Task::thread(pid, pid, self.turn)
     }
 }

@@ -170,7 +170,7 @@ struct Show {
     /// What becomes of SQL text
     #[arg(long, value_enum, default_value_t = SqlTextArg::Sanitized)]
     sql_text: SqlTextArg,
-    /// The weakest evidence that makes a parent; weaker ones leave a span a root
+    /// The weakest evidence that makes a parent; what has weaker evidence is linked, and is no child
     #[arg(long, value_enum, default_value_t = EvidenceArg::Handoff)]
     evidence: EvidenceArg,
     /// Report how many rows a statement returned
@@ -265,8 +265,9 @@ impl Show {
         match self.evidence {
             EvidenceArg::Header => Evidence::Header,
             EvidenceArg::Socket => Evidence::Socket,
-            // Nothing weaker is claimed yet.
-            EvidenceArg::Task | EvidenceArg::Handoff | EvidenceArg::Inferred => Evidence::Task,
+            EvidenceArg::Task => Evidence::Task,
+            EvidenceArg::Handoff => Evidence::Handoff,
+            EvidenceArg::Inferred => Evidence::Inferred,
         }
     }
 

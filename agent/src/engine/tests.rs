@@ -52,7 +52,7 @@ impl World {
     }
 
     pub(crate) fn task(&self, (pid, tid): Thread) -> Task {
-        Task { pid, tid, turn: self.turns.get(&(pid, tid)).copied().unwrap_or(0) }
+        Task::thread(pid, tid, self.turns.get(&(pid, tid)).copied().unwrap_or(0))
     }
 
     /// The thread waits for several files.

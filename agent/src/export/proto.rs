@@ -11,7 +11,7 @@ use opentelemetry_semantic_conventions::{SCHEMA_URL, attribute};
 
 use crate::{
     processes::Process,
-    traces::span::{Kind, Span, Status, Value},
+    traces::span::{Kind, Link, Span, Status, Value},
 };
 
 /// Instrumentation scope of every span.
@@ -97,7 +97,19 @@ fn convert(span: &Span) -> otlp::Span {
                 Some(otlp::Status { message: description.clone(), code: otlp::status::StatusCode::Error.into() })
             }
         },
+        links: span.links.iter().map(link).collect(),
         ..otlp::Span::default()
+    }
+}
+
+/// Both spans are of this host: whether the other one's process is this one is not known here, and not said.
+fn link(link: &Link) -> otlp::span::Link {
+    otlp::span::Link {
+        trace_id: link.trace_id.0.to_vec(),
+        span_id: link.span_id.0.to_vec(),
+        attributes: link.attributes.iter().map(|(key, value)| key_value(key, value)).collect(),
+        flags: link.trace_flags.into(),
+        ..otlp::span::Link::default()
     }
 }
 
@@ -106,6 +118,7 @@ pub(super) fn key_value(key: &str, value: &Value) -> KeyValue {
         Value::String(text) => any_value::Value::StringValue(text.to_string()),
         Value::Int(number) => any_value::Value::IntValue(*number),
         Value::Bool(flag) => any_value::Value::BoolValue(*flag),
+        Value::Double(number) => any_value::Value::DoubleValue(*number),
         Value::Strings(texts) => any_value::Value::ArrayValue(ArrayValue {
             values: texts
                 .iter()
@@ -123,7 +136,7 @@ mod tests {
     use super::*;
     use crate::{
         export::samples,
-        traces::span::{Evidence, Parent, SpanId},
+        traces::span::{Evidence, Parent, SpanId, TraceId},
     };
 
     #[test]
@@ -154,6 +167,22 @@ mod tests {
         span.parent = Some(Parent { remote: false, ..parent });
         assert_eq!(convert(&span).flags, 0x101);
         assert_eq!(convert(&span).parent_span_id, [9; 8]);
+    }
+
+    #[test]
+    fn links_are_likely_parents() {
+        let process = samples::process("a", 1);
+        let mut span = samples::span(&process, 1, None);
+        span.links.push(Link {
+            trace_id: TraceId([7; 16]),
+            span_id: SpanId([8; 8]),
+            trace_flags: 3,
+            attributes: vec![("syspan.parent.confidence".into(), 0.5.into())],
+        });
+        let link = &convert(&span).links[0];
+        assert_eq!((link.trace_id.as_slice(), link.span_id.as_slice(), link.flags), (&[7; 16][..], &[8; 8][..], 3));
+        let value = link.attributes[0].value.as_ref().unwrap().value.as_ref();
+        assert_eq!(value, Some(&any_value::Value::DoubleValue(0.5)));
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) fn span(process: &Arc<Process>, id: u64, parent: Option<u64>) -> Span
         end: START + 1_000_000,
         attributes: vec![("url.path".into(), "/".into())],
         status: Status::Unset,
+        links: Vec::new(),
         process: Arc::clone(process),
     }
 }

@@ -65,6 +65,9 @@ fn line(span: &Span) -> String {
     if let Some(parent) = span.parent {
         line.push_str(&format!(" parent={}", parent.span_id));
     }
+    for link in &span.links {
+        line.push_str(&format!(" link={}/{}", link.trace_id, link.span_id));
+    }
     line
 }
 
@@ -73,6 +76,7 @@ fn fact(value: &Value) -> String {
         Value::String(text) => quoted(text),
         Value::Int(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
+        Value::Double(number) => number.to_string(),
         Value::Strings(texts) => quoted(&texts.join(",")),
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
 pub fn parse(bytes: &[u8]) -> Option<Record> {
     let mut reader = Reader(bytes);
     let kind = reader.u32()?;
-    let task = Task { pid: reader.u32()?, tid: reader.u32()?, turn: reader.u32()? };
+    let task = Task::thread(reader.u32()?, reader.u32()?, reader.u32()?);
     let time = reader.u64()?;
     let socket = reader.u64()?;
     Some(match kind {

@@ -36,8 +36,12 @@ pub enum Evidence {
     Header,
     /// Both ends of the connection were seen: the server's parent is the client's span.
     Socket,
-    /// The same thread or event-loop turn was working for the parent.
+    /// The same thread, goroutine or event-loop turn was working for the parent.
     Task,
+    /// The work was observably passed on from the task that worked for the parent.
+    Handoff,
+    /// Timing and order only; a [`Confidence`] says how far it can be believed.
+    Inferred,
 }
 
 impl Evidence {
@@ -48,7 +52,31 @@ impl Evidence {
             Evidence::Header => "header",
             Evidence::Socket => "socket",
             Evidence::Task => "task",
+            Evidence::Handoff => "handoff",
+            Evidence::Inferred => "inferred",
         }
+    }
+}
+
+/// How likely it is that what was inferred is right, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Confidence(u16);
+
+impl Confidence {
+    /// The parts of 1 that it is kept in.
+    const PARTS: f64 = 1000.0;
+
+    /// Cut off to the range, and to three digits.
+    #[must_use]
+    pub fn new(probability: f64) -> Self {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
+        Self((probability.clamp(0.0, 1.0) * Self::PARTS) as u16)
+    }
+
+    /// As a number between 0 and 1.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        f64::from(self.0) / Self::PARTS
     }
 }
 
@@ -81,6 +109,8 @@ pub enum Value {
     Int(i64),
     /// A boolean.
     Bool(bool),
+    /// A number.
+    Double(f64),
     /// An array of strings (`http.request.header.<key>`).
     Strings(Vec<String>),
 }
@@ -109,6 +139,12 @@ impl From<bool> for Value {
     }
 }
 
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Value::Double(value)
+    }
+}
+
 impl From<i64> for Value {
     fn from(value: i64) -> Self {
         Value::Int(value)
@@ -126,6 +162,19 @@ pub enum Status {
     Unset,
     /// Failed; the description is empty where `error.type` or the status code says it all.
     Error(String),
+}
+
+/// Another span that has to do with this one: the likely parent, where the evidence is too weak to make it one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Link {
+    /// Its trace.
+    pub trace_id: TraceId,
+    /// Its id.
+    pub span_id: SpanId,
+    /// Its trace flags.
+    pub trace_flags: u8,
+    /// Why it is likely.
+    pub attributes: Vec<Attribute>,
 }
 
 /// A finished span.
@@ -153,6 +202,8 @@ pub struct Span {
     pub attributes: Vec<Attribute>,
     /// Status.
     pub status: Status,
+    /// Likely parents.
+    pub links: Vec<Link>,
     /// Whose span it is: its Resource.
     pub process: Arc<Process>,
 }

@@ -284,6 +284,7 @@ impl Tracker {
             end: self.wall(end).max(start),
             attributes,
             status,
+            links: Vec::new(),
             process: node.process,
         })
     }

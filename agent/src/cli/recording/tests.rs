@@ -35,7 +35,7 @@ fn example() -> &'static str {
 
 /// One of every kind of event, with every member set.
 fn every_event() -> Vec<Event> {
-    let task = Task { pid: 1, tid: 2, turn: 3 };
+    let task = Task::thread(1, 2, 3);
     let inet = |address: &str, port| Address::Inet(address.parse().unwrap(), port);
     let unix = |number, path: Option<&str>| Address::Unix(number, path.map(str::to_owned));
     let socket = |local, peer, origin| {

@@ -91,7 +91,7 @@ fn weight(span: &Span) -> usize {
     let attribute = |(key, value): &Attribute| {
         let value = match value {
             Value::String(text) => text.len(),
-            Value::Int(_) | Value::Bool(_) => 8,
+            Value::Int(_) | Value::Bool(_) | Value::Double(_) => 8,
             Value::Strings(texts) => texts.iter().map(|text| text.len() + ATTRIBUTE).sum(),
         };
         key.len() + value + ATTRIBUTE
@@ -101,7 +101,8 @@ fn weight(span: &Span) -> usize {
         Status::Error(text) => text.len(),
     };
     let attributes: usize = span.attributes.iter().map(attribute).sum();
-    SPAN + span.name.len() + span.trace_state.len() + status + attributes
+    let links: usize = span.links.iter().map(|link| 24 + link.attributes.iter().map(attribute).sum::<usize>()).sum();
+    SPAN + span.name.len() + span.trace_state.len() + status + attributes + links
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ fn patience(spans: &[Span], incomplete: bool) -> u64 {
         longest.max(match parent.evidence {
             _ if incomplete => QUIET,
             Evidence::Header => QUIET_FOREIGN,
-            Evidence::Socket | Evidence::Task => QUIET_UNFINISHED,
+            Evidence::Socket | Evidence::Task | Evidence::Handoff | Evidence::Inferred => QUIET_UNFINISHED,
         })
     })
 }

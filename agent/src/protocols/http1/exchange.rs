@@ -82,7 +82,7 @@ impl Open {
         let bytes = |(_, value): &Attribute| match value {
             Value::String(text) => text.len(),
             Value::Strings(texts) => texts.iter().map(|text| text.len() + size_of::<String>()).sum(),
-            Value::Int(_) | Value::Bool(_) => 0,
+            Value::Int(_) | Value::Bool(_) | Value::Double(_) => 0,
         };
         let attributes: usize = self.attributes.iter().map(bytes).sum();
         self.held = tally.hold(size_of::<Self>() + self.attributes.len() * size_of::<Attribute>() + attributes);

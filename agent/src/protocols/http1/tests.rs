@@ -59,6 +59,7 @@ fn attributes(exchange: &Exchange) -> BTreeMap<String, String> {
         Value::String(text) => text.to_string(),
         Value::Int(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
+        Value::Double(number) => number.to_string(),
         Value::Strings(texts) => format!("{texts:?}"),
     };
     let told: BTreeMap<_, _> = exchange.attributes.iter().map(|(key, value)| (key.to_string(), text(value))).collect();

@@ -17,7 +17,7 @@ use crate::{
     traces::span::Value,
 };
 
-const TASK: Task = Task { pid: 1, tid: 1, turn: 0 };
+const TASK: Task = Task::thread(1, 1, 0);
 
 /// A connection of an observed client, with the real stream before the parser.
 struct Wire {
@@ -156,6 +156,7 @@ fn attribute(exchange: &Exchange, key: &str) -> Option<String> {
         Value::String(text) => text.to_string(),
         Value::Int(number) => number.to_string(),
         Value::Bool(flag) => flag.to_string(),
+        Value::Double(number) => number.to_string(),
         Value::Strings(texts) => texts.join(","),
     })
 }

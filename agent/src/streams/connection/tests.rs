@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::event::Task;
 
-const TASK: Task = Task { pid: 1, tid: 1, turn: 0 };
+const TASK: Task = Task::thread(1, 1, 0);
 
 fn connection(origin: Origin) -> Connection {
     let address = |port| Address::Inet([10, 0, 0, 1].into(), port);

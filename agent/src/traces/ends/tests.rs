@@ -4,7 +4,7 @@ use super::*;
 use crate::event::{Origin, Task};
 
 fn socket(id: SocketId, local: Address, peer: Address, netns: u32) -> Socket {
-    let task = Task { pid: 1, tid: 1, turn: 0 };
+    let task = Task::thread(1, 1, 0);
     Socket { id, time: 0, task, local, peer, netns, origin: Origin::Unknown, positions: None }
 }
 
