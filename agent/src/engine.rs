@@ -13,7 +13,6 @@ use self::traces::{Followed, Traces, Waiting};
 use crate::{
     accounts::{Accounts, Events, Requests},
     event::{Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
-    processes::Runtime,
     protocols::{Options, Signals},
     streams::{Connection, Loss, Losses, order::Order},
     traces::{
@@ -119,8 +118,9 @@ impl Engine {
             self.act(event, output);
         }
         self.bury(Time::MAX, output);
+        self.traces.tracker.finish(&mut output.spans);
         for (_, followed) in &mut self.connections {
-            self.traces.unfinished(followed);
+            self.traces.unfinished(followed, output);
             self.traces.losses.add(Loss::UnknownProtocol, u64::from(followed.connection.is_unrecognised()));
         }
     }
@@ -157,7 +157,7 @@ impl Engine {
 
     fn act(&mut self, event: Event, output: &mut Output) {
         if let Some(time) = event.time() {
-            self.traces.tracker.tasks().advance(time);
+            self.traces.tracker.advance(time, &mut output.spans);
             self.bury(time.saturating_sub(GRACE), output);
         }
         match event {
@@ -195,7 +195,9 @@ impl Engine {
                     self.traces.losses.add(loss, count);
                 }
             }
-            Event::Wake { .. } | Event::Thread { .. } | Event::Tick { .. } => {}
+            Event::Wake { task, woken, .. } => self.traces.tracker.woke(task, woken),
+            Event::Thread { task, started, .. } => self.traces.tracker.thread_started(task, started),
+            Event::Tick { .. } => {}
         }
     }
 
@@ -206,8 +208,9 @@ impl Engine {
         }
         self.order = Order::default();
         while let Some((socket, followed)) = self.connections.pop_lru() {
-            self.traces.drop_open(socket, followed);
+            self.traces.drop_open(socket, followed, output);
         }
+        self.traces.tracker.finish(&mut output.spans);
         self.sockets.clear();
         self.ended.clear();
         self.held = 0;
@@ -225,14 +228,11 @@ impl Engine {
         self.forget(socket.id, socket.time, output);
         self.traces.tracker.ends().opened(&socket);
         let task = socket.task;
-        let setup = match (socket.origin, self.traces.runtime(task.pid)) {
-            (Origin::Connected, Runtime::Threads) => self.traces.tracker.tasks().working_for(task, false),
-            _ => None,
-        };
+        let setup = if socket.origin == Origin::Connected { self.traces.working_for(task, false) } else { None };
         if let Some(request) = setup {
             self.traces.tracker.tasks().call_made(request);
         }
-        let setup = setup.map_or(Waiting::Nobody, |request| Waiting::Connecting(request, task));
+        let setup = setup.map_or(Waiting::Nobody, |request| Waiting::Connecting(request, task.in_turn()));
         let id = socket.id;
         let followed = Followed {
             connection: Connection::new(socket),
@@ -277,7 +277,7 @@ impl Engine {
         let before = followed.connection.held();
         let known = followed.connection.protocol();
 
-        self.traces.moved(followed, data);
+        self.traces.moved(followed, data, output);
         followed.connection.data(data, &self.traces.options, &mut self.signals);
         self.traces.apply(followed, data.task, &mut self.signals, output);
         self.traces.asked(followed, data);
@@ -289,7 +289,7 @@ impl Engine {
         self.held = (self.held + followed.connection.held()).saturating_sub(before);
         if followed.connection.is_over() {
             output.advice.push(Advice::Ignore(data.socket));
-            self.remove(data.socket);
+            self.remove(data.socket, output);
         }
         if self.held > HELD_LIMIT {
             self.make_room(output);
@@ -319,7 +319,7 @@ impl Engine {
         self.traces.losses.count(Loss::Evicted);
         output.advice.push(Advice::Forget(socket));
         self.forgotten.push(socket, ());
-        self.remove(socket);
+        self.remove(socket, output);
     }
 
     /// A direction, or both, ended; `first` tells the connection what is to be known before.
@@ -339,13 +339,13 @@ impl Engine {
         self.traces.apply(followed, task, &mut self.signals, output);
         self.held = (self.held + followed.connection.held()).saturating_sub(before);
         if followed.connection.is_over() {
-            self.remove(socket);
+            self.remove(socket, output);
         }
     }
 
     /// A process ended. Its sockets may live on in another one, which will soon show it: they are closed after [`GRACE`].
     fn exit(&mut self, pid: Pid, time: Time) {
-        self.traces.tracker.tasks().exited(pid);
+        self.traces.tracker.exited(pid);
         self.ended.push_back((time, pid));
     }
 
@@ -391,11 +391,11 @@ impl Engine {
         self.end(socket, task, time, End::Closed, first, output);
     }
 
-    fn remove(&mut self, socket: SocketId) {
+    fn remove(&mut self, socket: SocketId, output: &mut Output) {
         if let Some(followed) = self.connections.pop(&socket) {
             leave(&mut self.sockets, followed.pid, socket);
             self.held = self.held.saturating_sub(followed.connection.held());
-            self.traces.drop_open(socket, followed);
+            self.traces.drop_open(socket, followed, output);
         }
     }
 }

@@ -66,6 +66,16 @@ pub enum Strand {
     Goroutine(Pid, u32),
 }
 
+impl Strand {
+    /// Its process.
+    #[must_use]
+    pub fn pid(self) -> Pid {
+        match self {
+            Strand::Thread(pid, _) | Strand::Goroutine(pid, _) => pid,
+        }
+    }
+}
+
 /// What a strand does between two waits for several files. A goroutine waits for one thing at a time: it has a single turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Turn {
@@ -89,6 +99,14 @@ impl Task {
             Some(goroutine) => Strand::Goroutine(self.pid, goroutine.id),
             None => Strand::Thread(self.pid, self.tid),
         }
+    }
+
+    /// The goroutine for which this one works, if it is known to work for one, as its turn.
+    #[must_use]
+    pub fn works_for(&self) -> Option<(Turn, WorksFor)> {
+        let how = self.goroutine?.works_for?;
+        let (WorksFor::StartedBy(id) | WorksFor::HandedBy(id)) = how;
+        Some((Turn { strand: Strand::Goroutine(self.pid, id), number: 0 }, how))
     }
 
     /// The turn in which it was done.

@@ -8,6 +8,7 @@ mod calls;
 mod connections;
 mod event_loops;
 mod headers;
+mod inference;
 mod losses;
 mod simulation;
 
@@ -19,8 +20,8 @@ use super::*;
 use crate::{
     accounts::Requests,
     event::{Address, Limits},
-    processes::Process,
-    traces::span::Kind,
+    processes::{Process, Runtime},
+    traces::span::{Kind, Value},
 };
 
 /// A thread: process id and thread id.
@@ -197,7 +198,7 @@ impl World {
     }
 
     fn run(&self) -> Run {
-        self.run_with(Evidence::Task)
+        self.run_with(Evidence::Handoff)
     }
 
     pub(crate) fn run_with(&self, weakest: Evidence) -> Run {

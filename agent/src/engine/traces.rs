@@ -9,7 +9,7 @@ use std::{
 use super::Output;
 use crate::{
     accounts::Requests,
-    event::{Address, Data, Direction, Pid, SocketId, Task},
+    event::{Address, Data, Direction, Pid, SocketId, Task, Turn},
     processes::{Process, Runtime},
     protocols::{ExchangeId, Options, Role, Signal, Signals},
     streams::{Connection, Loss, Losses},
@@ -34,7 +34,7 @@ pub(super) struct Traces {
 pub(super) struct Idle {
     all: u32,
     /// The latest turn in which one was freed.
-    turn: Option<Task>,
+    turn: Option<Turn>,
     /// How many of them were.
     fresh: u32,
 }
@@ -49,9 +49,9 @@ pub(super) struct Followed {
     /// Who waits for it without an exchange being open.
     pub(super) waiting: Waiting,
     /// Who made the last call on it that is over.
-    pub(super) last_caller: Option<Task>,
+    pub(super) last_caller: Option<Turn>,
     /// Who read something on it last.
-    pub(super) last_reader: Option<Task>,
+    pub(super) last_reader: Option<Turn>,
     /// How much the ring buffer had lost when the last was told of it.
     pub(super) missed_before: u64,
     /// The process that it is counted for as idle.
@@ -65,13 +65,13 @@ pub(super) enum Waiting {
     /// Nobody.
     Nobody,
     /// A request's task connected, and nothing was received yet. A first exchange now is that request's.
-    Connecting(NodeId, Task),
+    Connecting(NodeId, Turn),
     /// The same, and the peer has said something (greeting, authentication), but the connection is not ready.
-    Greeting(NodeId, Task),
+    Greeting(NodeId, Turn),
     /// A task wrote a message that makes no span, for a request if it is known.
-    Asked(Option<NodeId>, Task),
+    Asked(Option<NodeId>, Turn),
     /// The same, and (a part of) the answer was read.
-    Answered(Option<NodeId>, Task),
+    Answered(Option<NodeId>, Turn),
 }
 
 impl Waiting {
@@ -86,49 +86,44 @@ impl Waiting {
 }
 
 impl Traces {
-    /// What a thread is about to read or write says for whom it works, before the bytes are understood.
-    pub(super) fn moved(&mut self, followed: &mut Followed, data: &Data) {
+    /// What a strand reads or writes says for whom it works, before the bytes are understood.
+    pub(super) fn moved(&mut self, followed: &mut Followed, data: &Data, output: &mut Output) {
         let task = data.task;
         let oldest = followed.open.first_key_value().map(|(_, &node)| node);
         let newest = followed.open.last_key_value().map(|(_, &node)| node);
-        let tasks = self.tracker.tasks();
         match (followed.connection.local_role(), data.direction) {
             (Some(Role::Server), Direction::Write) => {
                 if let Some(request) = oldest {
-                    tasks.answering(task, request);
+                    self.tracker.answering(task, request, &mut output.spans);
                 }
             }
             (Some(Role::Server), Direction::Read) => {
                 if let Some(request) = newest {
-                    tasks.request_continued(task, request);
+                    self.tracker.request_continued(task, request);
                 }
             }
             (role, Direction::Read) => match (followed.waiting, oldest) {
                 (Waiting::Connecting(request, caller) | Waiting::Greeting(request, caller), _) => {
                     followed.waiting = Waiting::Greeting(request, caller);
-                    tasks.response_read(task, caller, Some(request));
+                    self.tracker.other_read(task, Some((caller, Some(request))));
                 }
-                (_, Some(call)) => {
-                    if let Some((caller, owner)) = self.tracker.caller(call) {
-                        self.tracker.tasks().response_read(task, caller, owner);
-                    }
-                }
+                (_, Some(call)) => self.tracker.response_read(task, call),
                 (Waiting::Asked(request, caller) | Waiting::Answered(request, caller), None) => {
                     self.served(followed);
                     followed.waiting = Waiting::Answered(request, caller);
-                    self.tracker.tasks().response_read(task, caller, request);
+                    self.tracker.other_read(task, Some((caller, request)));
                 }
-                // What follows an answer (a ReadyForQuery of its own) changes nothing for a thread that waited for it.
+                // What follows an answer (a ReadyForQuery of its own) changes nothing for a strand that waited for it.
                 (Waiting::Nobody, None) if role.is_some() => match followed.last_caller {
-                    Some(caller) if caller == task => {}
-                    _ => tasks.unknown_read(task),
+                    Some(caller) if caller == task.in_turn() => {}
+                    _ => self.tracker.other_read(task, None),
                 },
                 (Waiting::Nobody, None) => {}
             },
             (_, Direction::Write) => {}
         }
         if data.direction == Direction::Read {
-            followed.last_reader = Some(task);
+            followed.last_reader = Some(task.in_turn());
         }
     }
 
@@ -141,17 +136,12 @@ impl Traces {
             && !over
             && followed.connection.local_role() == Some(Role::Client)
         {
-            let request = match self.runtime(data.task.pid) {
-                Runtime::Threads => {
-                    let freed = self.is_freed(followed, data.task);
-                    self.tracker.tasks().working_for(data.task, freed)
-                }
-                Runtime::Go => None,
-            };
+            let freed = self.is_freed(followed, data.task);
+            let request = self.working_for(data.task, freed);
             if let Some(request) = request {
                 self.tracker.tasks().call_made(request);
             }
-            followed.waiting = Waiting::Asked(request, data.task);
+            followed.waiting = Waiting::Asked(request, data.task.in_turn());
         }
     }
 
@@ -160,7 +150,7 @@ impl Traces {
         let opened = signals.iter().filter(|signal| matches!(signal, Signal::Opened { .. })).count();
         for signal in signals.drain(..) {
             match signal {
-                Signal::Opened { exchange, start, position, context } => {
+                Signal::Opened { exchange, start, position, context, likeness } => {
                     let Some(role) = followed.connection.local_role() else { continue };
                     let opener = match followed.waiting {
                         // Nothing was read on it since it was connected: it was connected for this.
@@ -174,15 +164,18 @@ impl Traces {
                         role,
                         task,
                         process: self.process(task.pid),
+                        likeness,
                         start,
                         position,
                         context,
                         alone: opened == 1,
                         freed: self.is_freed(followed, task),
+                        scarce: self.is_scarce(followed, task.pid),
                         opener,
                     };
                     self.requests.opened += 1;
-                    let node = self.tracker.opened(request, self.runtime(task.pid));
+                    let runtime = self.runtime(task.pid);
+                    let node = self.tracker.opened(request, runtime, &mut output.spans);
                     followed.open.insert(exchange, node);
                 }
                 Signal::Requested(exchange) => {
@@ -194,12 +187,12 @@ impl Traces {
                     let Some(node) = followed.open.remove(&exchange) else { continue };
                     followed.last_caller = self.tracker.caller(node).map(|(caller, _)| caller);
                     self.requests.spans += 1;
-                    output.spans.extend(self.tracker.closed(node, *done));
+                    self.tracker.closed(node, task, *done, &mut output.spans);
                 }
                 Signal::Dropped(exchange) => {
                     if let Some(node) = followed.open.remove(&exchange) {
                         self.requests.not_executed += 1;
-                        self.tracker.dropped(node);
+                        self.tracker.dropped(node, &mut output.spans);
                     }
                 }
                 Signal::Incomplete(exchange) => {
@@ -217,12 +210,19 @@ impl Traces {
 
     /// Whether a call may have waited for this connection, which was in use until something was read in this turn.
     fn is_freed(&self, followed: &Followed, task: Task) -> bool {
-        if followed.last_reader != Some(task) {
+        let turn = task.in_turn();
+        if followed.last_reader != Some(turn) {
             return false;
         }
         let key = (task.pid, server(followed));
-        let fresh = |idle: &Idle| if idle.turn == Some(task) { idle.fresh } else { 0 };
+        let fresh = |idle: &Idle| if idle.turn == Some(turn) { idle.fresh } else { 0 };
         self.idle.get(&key).is_none_or(|idle| idle.all <= fresh(idle))
+    }
+
+    /// Whether the process has no other idle connection to the server of this one: others may wait for it.
+    fn is_scarce(&self, followed: &Followed, pid: Pid) -> bool {
+        let own = u32::from(followed.idle_of.is_some());
+        self.idle.get(&(pid, server(followed))).is_none_or(|idle| idle.all <= own)
     }
 
     /// Counts the connection as idle, or no longer.
@@ -263,17 +263,17 @@ impl Traces {
     }
 
     /// A connection's open exchanges will never be completed.
-    pub(super) fn unfinished(&mut self, followed: &mut Followed) {
+    pub(super) fn unfinished(&mut self, followed: &mut Followed, output: &mut Output) {
         self.losses.add(Loss::Unfinished, followed.open.len() as u64);
         for node in std::mem::take(&mut followed.open).into_values() {
-            self.tracker.dropped(node);
+            self.tracker.dropped(node, &mut output.spans);
         }
     }
 
     /// A connection is followed no longer.
-    pub(super) fn drop_open(&mut self, socket: SocketId, mut followed: Followed) {
+    pub(super) fn drop_open(&mut self, socket: SocketId, mut followed: Followed, output: &mut Output) {
         self.served(&mut followed);
-        self.unfinished(&mut followed);
+        self.unfinished(&mut followed, output);
         followed.connection.give_up();
         self.count_idle(&mut followed);
         self.tracker.ends().closed(socket);
@@ -282,6 +282,14 @@ impl Traces {
     /// How much did not fit into the ring buffer so far.
     pub(super) fn missed(&self) -> u64 {
         self.losses.get(Loss::RingFull) + self.losses.get(Loss::NoticeLost)
+    }
+
+    /// The request for which a strand works, if that is certain: goroutines change threads without any wait, so a thread of theirs shows nothing.
+    pub(super) fn working_for(&mut self, task: Task, freed: bool) -> Option<NodeId> {
+        if self.runtime(task.pid) == Runtime::Go && task.goroutine.is_none() {
+            return None;
+        }
+        self.tracker.tasks().working_for(task.in_turn(), freed)
     }
 
     pub(super) fn runtime(&self, pid: Pid) -> Runtime {

@@ -10,7 +10,7 @@ mod plain;
 mod proto;
 mod report;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub mod text;
 pub mod tree;
 

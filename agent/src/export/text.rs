@@ -10,8 +10,8 @@ use super::plain::{columns, duration, shorten, utc};
 use crate::{
     escape::harmless,
     traces::{
+        lineage::{CONFIDENCE, EVIDENCE},
         span::{Kind, Span, Status, Value},
-        tracker::EVIDENCE,
     },
 };
 
@@ -19,7 +19,7 @@ use crate::{
 const MAX_VALUE: usize = 160;
 
 /// Facts that are shown, in this order: attribute and its short name.
-const FACTS: [(&str, &str); 9] = [
+const FACTS: [(&str, &str); 10] = [
     (key::HTTP_RESPONSE_STATUS_CODE, "status"),
     (key::DB_RESPONSE_STATUS_CODE, "status"),
     (key::ERROR_TYPE, "error"),
@@ -29,6 +29,7 @@ const FACTS: [(&str, &str); 9] = [
     (key::DB_NAMESPACE, "database"),
     (key::DB_QUERY_TEXT, "query"),
     (EVIDENCE, "evidence"),
+    (CONFIDENCE, "confidence"),
 ];
 
 /// Writes one line for each span.

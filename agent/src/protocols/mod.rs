@@ -6,6 +6,7 @@
 
 pub mod held;
 pub mod http1;
+pub mod likeness;
 pub mod mysql;
 pub mod postgres;
 pub mod sql;
@@ -14,6 +15,7 @@ pub(crate) mod testing;
 
 use crate::{
     event::{Address, End, Limits, Time},
+    protocols::likeness::Likeness,
     streams::Loss,
     traces::span::{Attribute, Status},
 };
@@ -240,6 +242,8 @@ pub enum Signal {
         position: u32,
         /// The `traceparent` and `tracestate` header values that came with it, as they stand.
         context: IncomingContext,
+        /// What sort of request it is, as far as it is known by now.
+        likeness: Likeness,
     },
     /// The request has been sent or received completely.
     Requested(ExchangeId),

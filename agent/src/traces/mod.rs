@@ -2,7 +2,10 @@
 
 pub mod context;
 pub mod ends;
+pub mod handoffs;
 pub mod ids;
+pub mod inference;
+pub mod lineage;
 pub mod span;
 pub mod tasks;
 pub mod tracker;

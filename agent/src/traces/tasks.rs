@@ -6,6 +6,8 @@
 //! one that writes (it is open, received, and neither has a call under way nor has begun to answer): a connection pool
 //! may have handed a connection to it. Without these guards the rule is wrong more often than right.
 //!
+//! A goroutine does one thing at a time, whatever thread runs it, so it needs no guard.
+//!
 //! A request with a call under way could write as well, if it does several things at once. A process shows that it has such
 //! requests ([`Process::overlapped`]), usually with the first of them; from then on any other open request could be the
 //! writer where something but the thread's own reads can make it write: a connection that has just become free, or a
@@ -19,7 +21,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Pid, Task, Time},
+    event::{Pid, Strand, Time, Turn},
     traces::tracker::NodeId,
 };
 
@@ -67,7 +69,7 @@ struct Thread {
 struct Request {
     pid: Pid,
     /// Who read it.
-    reader: Task,
+    reader: Turn,
     /// It is received completely.
     received: bool,
     /// A part of the response was written.
@@ -106,7 +108,7 @@ struct Process {
 /// The threads and open requests of all processes.
 #[derive(Debug)]
 pub struct Tasks {
-    threads: LruCache<(Pid, u32), Thread>,
+    threads: LruCache<Strand, Thread>,
     requests: HashMap<NodeId, Request>,
     processes: LruCache<Pid, Process>,
     /// The time of the event that is acted on.
@@ -131,25 +133,25 @@ impl Tasks {
     }
 
     /// A thread has read a request. `alone`: it read no other in the same call.
-    pub fn request_read(&mut self, task: Task, request: NodeId, alone: bool) {
-        let still_open = self.thread(task).work.is_some_and(|work| self.requests.contains_key(&work.request));
+    pub fn request_read(&mut self, turn: Turn, request: NodeId, alone: bool) {
+        let still_open = self.thread(turn).work.is_some_and(|work| self.requests.contains_key(&work.request));
         let since = self.now;
         self.requests.insert(
             request,
-            Request { pid: task.pid, reader: task, received: false, answering: false, calls: 0, since },
+            Request { pid: turn.strand.pid(), reader: turn, received: false, answering: false, calls: 0, since },
         );
-        self.processes.get_or_insert_mut(task.pid, Process::default).open.insert((since, request));
-        let thread = self.thread_reads(task);
+        self.processes.get_or_insert_mut(turn.strand.pid(), Process::default).open.insert((since, request));
+        let thread = self.thread_reads(turn);
         thread.event_loop |= still_open;
         thread.work = alone.then_some(Work { request, began: Began::Request });
     }
 
     /// A thread has read more on the connection of a request, the newest there.
-    pub fn request_continued(&mut self, task: Task, request: NodeId) {
+    pub fn request_continued(&mut self, turn: Turn, request: NodeId) {
         match self.requests.get(&request) {
             // The beginning of another one.
-            Some(Request { received: true, .. }) | None => self.unknown_read(task),
-            Some(_) => self.thread_reads(task).work = Some(Work { request, began: Began::Request }),
+            Some(Request { received: true, .. }) | None => self.unknown_read(turn),
+            Some(_) => self.thread_reads(turn).work = Some(Work { request, began: Began::Request }),
         }
     }
 
@@ -158,21 +160,22 @@ impl Tasks {
         self.change(request, |request| request.received = true);
     }
 
-    /// A part of the response was written.
-    pub fn answering(&mut self, task: Task, request: NodeId) {
-        let Some(&Request { reader, calls, .. }) = self.requests.get(&request) else { return };
+    /// A part of the response was written. Whether it is the first.
+    pub fn answering(&mut self, turn: Turn, request: NodeId) -> bool {
+        let Some(&Request { reader, calls, answering, .. }) = self.requests.get(&request) else { return false };
         self.change(request, |request| request.answering = true);
-        if reader.tid == task.tid && reader.turn != task.turn {
-            self.thread(task).event_loop = true;
+        if reader.strand == turn.strand && reader.number != turn.number {
+            self.thread(turn).event_loop = true;
         }
-        if let Some(process) = self.processes.get_mut(&task.pid) {
-            if reader.tid != task.tid {
+        if let Some(process) = self.processes.get_mut(&turn.strand.pid()) {
+            if reader.strand != turn.strand {
                 process.handed_off = Some(self.now);
             }
             if calls > 0 {
                 process.overlapped = Some(self.now);
             }
         }
+        !answering
     }
 
     /// The response was written, or the request is over otherwise: nobody works for it any more.
@@ -201,27 +204,27 @@ impl Tasks {
     }
 
     /// A thread has read (a part of) the response to a call, which `caller` wrote for `request` (unknown: `None`).
-    pub fn response_read(&mut self, task: Task, caller: Task, request: Option<NodeId>) {
-        if caller == task {
+    pub fn response_read(&mut self, turn: Turn, caller: Turn, request: Option<NodeId>) {
+        if caller == turn {
             return; // it waited for the response with nothing in between: still the same work
         }
         let request = request.filter(|request| self.requests.contains_key(request));
-        let thread = self.thread_reads(task);
-        thread.event_loop |= caller.tid == task.tid;
+        let thread = self.thread_reads(turn);
+        thread.event_loop |= caller.strand == turn.strand;
         thread.work = request.map(|request| Work { request, began: Began::Response });
     }
 
     /// A thread has read something that belongs to nobody that is known.
-    pub fn unknown_read(&mut self, task: Task) {
-        self.thread_reads(task).work = None;
+    pub fn unknown_read(&mut self, turn: Turn) {
+        self.thread_reads(turn).work = None;
     }
 
     /// For which request the thread is working, if that is certain: the owner of what it now sends, or of the connection it
     /// opens. `freed`: the answer to the connection's latest call was read in this very turn, so that it may have been
     /// handed to a call that waited for it.
-    pub fn working_for(&mut self, task: Task, freed: bool) -> Option<NodeId> {
-        let thread = *self.thread(task);
-        let process = self.processes.get_mut(&task.pid)?;
+    pub fn working_for(&mut self, turn: Turn, freed: bool) -> Option<NodeId> {
+        let thread = *self.thread(turn);
+        let process = self.processes.get_mut(&turn.strand.pid())?;
         if thread.event_loop && !thread.read {
             process.deferred = Some(self.now);
         }
@@ -229,8 +232,9 @@ impl Tasks {
         let oldest = self.now.saturating_sub(PATIENCE);
         let lesson = self.now.saturating_sub(LESSON);
         let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= lesson);
-        let request = self.requests.get(&work.request).filter(|request| request.pid == task.pid)?;
-        if thread.event_loop || recent(process.handed_off) || work.began != Began::Request {
+        let request = self.requests.get(&work.request).filter(|request| request.pid == turn.strand.pid())?;
+        let sequential = matches!(turn.strand, Strand::Goroutine(..));
+        if !sequential && (thread.event_loop || recent(process.handed_off) || work.began != Began::Request) {
             let itself = (request.since, work.request);
             let other_open = has_other(&mut process.open, itself, oldest);
             let other_idle = has_other(&mut process.could_act, itself, oldest);
@@ -247,6 +251,20 @@ impl Tasks {
         Some(work.request)
     }
 
+    /// Whether requests of a process are open: somebody could be working for them.
+    #[must_use]
+    pub fn has_open(&self, pid: Pid) -> bool {
+        self.processes.peek(&pid).is_some_and(|process| !process.open.is_empty())
+    }
+
+    /// Whether a process has shown lately that what its threads do in a turn need not follow from what they read in it.
+    #[must_use]
+    pub fn is_unordered(&self, pid: Pid) -> bool {
+        let lesson = self.now.saturating_sub(LESSON);
+        let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= lesson);
+        self.processes.peek(&pid).is_some_and(|process| recent(process.deferred) || recent(process.handed_off))
+    }
+
     /// A process ended: its threads are gone.
     pub fn exited(&mut self, pid: Pid) {
         if self.processes.pop(&pid).is_some() {
@@ -255,17 +273,17 @@ impl Tasks {
     }
 
     /// The thread, which reads something.
-    fn thread_reads(&mut self, task: Task) -> &mut Thread {
-        let thread = self.thread(task);
+    fn thread_reads(&mut self, turn: Turn) -> &mut Thread {
+        let thread = self.thread(turn);
         thread.read = true;
         thread
     }
 
     /// The thread, in the turn it is in now.
-    fn thread(&mut self, task: Task) -> &mut Thread {
-        let thread = self.threads.get_or_insert_mut((task.pid, task.tid), Thread::default);
-        if thread.turn != task.turn {
-            thread.turn = task.turn;
+    fn thread(&mut self, turn: Turn) -> &mut Thread {
+        let thread = self.threads.get_or_insert_mut(turn.strand, Thread::default);
+        if thread.turn != turn.number {
+            thread.turn = turn.number;
             thread.read = false;
             // A request left open over a wait for several files: not served alone. It may be over by now; the guards then cost
             // nothing.

@@ -1,22 +1,33 @@
 //! Open exchanges and their parents; a span for each when it is done.
 //!
-//! Every parent is decided when the request is first seen, from the strongest evidence there is, and never changed:
+//! A parent is decided once, from the strongest evidence there is. Most are known when the request is first seen:
 //! 1. `header`: a valid `traceparent` came with the request. Not if a process that is traced here merely passed on the
 //!    one it had received: then the sender's span is between, and `socket` finds it.
 //! 2. `socket`: the client's end of the connection is on this host.
-//! 3. `task`: the thread that sends the request works for another one, see [`super::tasks`].
+//! 3. `task`: the strand that sends the request works for another one, see [`super::tasks`].
+//!
+//! Other calls wait for what shows later, for as long as a request that could have made them is open, and not much longer:
+//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`].
+//! 5. `inferred`: timing and order, see [`super::inference`].
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
-    event::{Pid, Socket, SocketId, Task, Time},
+    event::{Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
     processes::{Process, Runtime},
-    protocols::{Exchange, IncomingContext, Role},
+    protocols::{Exchange, IncomingContext, Role, likeness::Likeness},
     traces::{
-        context::{self, RANDOM, RemoteContext, SAMPLED},
+        context::{self, RemoteContext},
         ends::Ends,
+        handoffs::{Decision, Handoffs},
         ids::Ids,
-        span::{Evidence, Kind, Parent, Span, SpanId, TraceId},
+        inference::{Inference, Made},
+        lineage::{Known, Lineages, Settlement},
+        span::{Evidence, Kind, Span, SpanId, TraceId},
         tasks::Tasks,
     },
 };
@@ -24,11 +35,15 @@ use crate::{
 /// Names an open exchange within the engine.
 pub type NodeId = u64;
 
-/// The attribute that says how a span's parent is known.
-pub const EVIDENCE: &str = "syspan.parent.evidence";
-
 /// The attribute of a span whose response was not seen completely: its end and what it says of the response may be missing.
 pub const INCOMPLETE: &str = "syspan.incomplete";
+
+/// How long a call waits for its parent after its end, ns: for its request to end. Longer requests (streams, long polls) get what is known by
+/// then.
+const PATIENCE: Time = 10_000_000_000;
+
+/// Spans that wait for their trace, calls without a parent and what is below them. Beyond it, the oldest calls wait no longer.
+const WAITING_LIMIT: usize = 16_384;
 
 /// An open exchange.
 #[derive(Debug)]
@@ -37,13 +52,8 @@ struct Node {
     process: Arc<Process>,
     kind: Kind,
     socket: SocketId,
-    trace_id: TraceId,
-    span_id: SpanId,
-    trace_flags: u8,
-    trace_state: Arc<str>,
-    parent: Option<Parent>,
-    /// Who read or wrote the request.
-    task: Task,
+    /// The turn in which the request was read or written.
+    turn: Turn,
     /// The request of the same process that this call was made for.
     owner: Option<NodeId>,
     /// What the request's own headers said.
@@ -65,6 +75,8 @@ pub struct Request<'a> {
     pub task: Task,
     /// Whose call that was. The span is this process's, whoever reads or writes the rest (a descriptor can be passed on).
     pub process: Arc<Process>,
+    /// What sort of request it is.
+    pub likeness: Likeness,
     /// Its first byte.
     pub start: Time,
     /// Position of its first byte.
@@ -75,6 +87,8 @@ pub struct Request<'a> {
     pub alone: bool,
     /// The answer to the connection's latest call was read in this turn.
     pub freed: bool,
+    /// The process has no other idle connection to this server.
+    pub scarce: bool,
     /// The first exchange of a connection that was set up for a request.
     pub opener: Option<NodeId>,
 }
@@ -89,6 +103,17 @@ pub struct Tracker {
     ids: Ids,
     ends: Ends,
     tasks: Tasks,
+    handoffs: Handoffs,
+    inference: Inference,
+    lineages: Lineages,
+    /// Calls whose parent is not decided, and their processes.
+    undecided: HashMap<NodeId, Pid>,
+    /// How many of each process.
+    undecided_of: HashMap<Pid, usize>,
+    /// Those of them that are over, and since when.
+    waiting: VecDeque<(Time, NodeId)>,
+    /// The time of the event that is acted on.
+    now: Time,
     /// Nanoseconds to add to a time for Unix time.
     wall_offset: i64,
     /// Weaker evidence makes no parent.
@@ -106,6 +131,13 @@ impl Tracker {
             ids: Ids::new(seed),
             ends: Ends::default(),
             tasks: Tasks::default(),
+            handoffs: Handoffs::default(),
+            inference: Inference::default(),
+            lineages: Lineages::default(),
+            undecided: HashMap::new(),
+            undecided_of: HashMap::new(),
+            waiting: VecDeque::new(),
+            now: 0,
             wall_offset,
             weakest,
         }
@@ -133,66 +165,262 @@ impl Tracker {
         self.nodes.len()
     }
 
-    /// A request was sent or received: decides its parent.
-    pub fn opened(&mut self, request: Request<'_>, runtime: Runtime) -> NodeId {
+    /// A request was sent or received: decides its parent, or that it is to be decided later.
+    pub fn opened(&mut self, request: Request<'_>, runtime: Runtime, spans: &mut Vec<Span>) -> NodeId {
         let id = self.next;
         self.next += 1;
         let context = context::extract(&request.context);
-        let node = match request.role {
+        self.lineages.open(id, self.ids.span(), self.ids.trace());
+        let (node, settlement) = match request.role {
             Role::Server => self.serve(id, &request, context),
             Role::Client => self.call(id, &request, context, runtime),
         };
         self.nodes.insert(id, node);
+        match settlement {
+            Some(settlement) => self.lineages.settle(id, settlement, spans),
+            None => {
+                let pid = request.task.pid;
+                self.undecided.insert(id, pid);
+                *self.undecided_of.entry(pid).or_default() += 1;
+            }
+        }
         id
     }
 
-    fn serve(&mut self, id: NodeId, request: &Request<'_>, context: Option<RemoteContext>) -> Node {
+    fn serve(
+        &mut self,
+        id: NodeId,
+        request: &Request<'_>,
+        context: Option<RemoteContext>,
+    ) -> (Node, Option<Settlement>) {
         let client = self.ends.take(request.socket, request.position, request.start);
-        let mut node = self.root(Kind::Server, request);
-        let client = client.and_then(|client| self.nodes.get(&client));
-        match (&context, client) {
-            (Some(remote), client) if !client.is_some_and(|client| client.forwards) => {
-                node.continues(remote, Evidence::Header, true);
+        let client = client.filter(|client| self.nodes.contains_key(client));
+        let forwarded = client.and_then(|client| self.nodes.get(&client)).is_some_and(|client| client.forwards);
+        let header = Known::by(Evidence::Header, true);
+        let settlement = match (&context, client) {
+            (Some(remote), _) if !forwarded => Settlement::Continues(remote.clone(), header),
+            (_, Some(client)) if self.weakest >= Evidence::Socket => {
+                Settlement::Child(client, Known::by(Evidence::Socket, true))
             }
-            (_, Some(client)) if self.weakest >= Evidence::Socket => node.child_of(client, Evidence::Socket, true),
-            (Some(remote), _) => node.continues(remote, Evidence::Header, true),
-            _ => {}
-        }
+            (Some(remote), _) => Settlement::Continues(remote.clone(), header),
+            (None, Some(client)) => Settlement::Linked(client, Known::by(Evidence::Socket, true)),
+            (None, None) => Settlement::Root,
+        };
         if let Some(context) = &context {
             let key = (request.task.pid, context.trace_id, context.span_id);
             self.received.entry(key).or_default().push(id);
         }
-        node.context = context;
-        self.tasks.request_read(request.task, id, request.alone);
-        node
+        let turn = request.task.in_turn();
+        self.tasks.request_read(turn, id, request.alone);
+        self.handoffs.request_read(turn.strand, id, self.now);
+        self.inference.request_read(turn, id, request.start, request.likeness);
+        (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
 
-    fn call(&mut self, id: NodeId, request: &Request<'_>, context: Option<RemoteContext>, runtime: Runtime) -> Node {
-        // Goroutines change threads and threads change goroutines without any wait: no evidence there.
-        let by_task = match runtime {
-            Runtime::Threads => request.opener.or_else(|| self.tasks.working_for(request.task, request.freed)),
-            Runtime::Go => None,
-        };
-        let mut node = self.root(Kind::Client, request);
-        let forwarded_by = context.as_ref().and_then(|context| self.received(context, request.task.pid, by_task));
-        let owner = forwarded_by.or(by_task);
+    fn call(
+        &mut self,
+        id: NodeId,
+        request: &Request<'_>,
+        context: Option<RemoteContext>,
+        runtime: Runtime,
+    ) -> (Node, Option<Settlement>) {
+        let pid = request.task.pid;
+        let turn = request.task.in_turn();
+        let by_task = self.works_for(request, runtime);
+        let expected = by_task.map(|(owner, _)| owner);
+        let forwarded_by = context.as_ref().and_then(|context| self.received(context, pid, expected));
         // Both tell the same where both speak; what counts then is what may count.
-        let by_header = forwarded_by.is_some() && (by_task != forwarded_by || self.weakest < Evidence::Task);
-        let evidence = if by_header { Evidence::Header } else { Evidence::Task };
-        match (&context, owner.and_then(|owner| self.nodes.get(&owner))) {
+        let by_header = forwarded_by.filter(|_| expected != forwarded_by || self.weakest < Evidence::Task);
+        let owner = by_header.map(|owner| (owner, Evidence::Header)).or(by_task);
+        let known = |evidence| Known::by(evidence, false);
+        let settlement = match (&context, owner) {
             // An SDK in the process made the header: its span is the parent, and continues whatever trace it is in.
-            (Some(remote), _) if forwarded_by.is_none() => node.continues(remote, Evidence::Header, false),
-            (_, Some(parent)) if self.weakest >= evidence => node.child_of(parent, evidence, false),
-            _ => {}
-        }
-        node.forwards = forwarded_by.is_some();
-        node.context = context;
+            (Some(remote), _) if forwarded_by.is_none() => {
+                Some(Settlement::Continues(remote.clone(), known(Evidence::Header)))
+            }
+            (_, Some((owner, evidence))) if self.weakest >= evidence => Some(Settlement::Child(owner, known(evidence))),
+            (_, Some((owner, evidence))) => Some(Settlement::Linked(owner, known(evidence))),
+            (_, None) if self.tasks.has_open(pid) => None,
+            (_, None) => Some(Settlement::Root),
+        };
+        let owner = owner.map(|(owner, _)| owner);
         if let Some(owner) = owner {
-            node.owner = Some(owner);
             self.tasks.call_made(owner);
         }
+        // A thread that runs goroutines does nothing in a row.
+        let is_sequence = runtime != Runtime::Go || matches!(turn.strand, Strand::Goroutine(..));
+        if settlement.is_none() && is_sequence {
+            self.handoffs.call_made(turn, id, request.start);
+        } else {
+            self.handoffs.written(turn.strand);
+        }
+        if settlement.is_none() || owner.is_some() {
+            let made = Made {
+                call: id,
+                turn,
+                time: request.start,
+                socket: request.socket.id,
+                sort: request.likeness,
+                scarce: request.scarce,
+            };
+            self.inference.call_made(&made, owner);
+        }
         self.ends.requested(request.socket.id, id, request.position, request.start);
-        node
+        (Node { forwards: forwarded_by.is_some(), context, owner, ..self.node(Kind::Client, request) }, settlement)
+    }
+
+    /// The request for which a call is made, if that is certain now.
+    fn works_for(&mut self, request: &Request<'_>, runtime: Runtime) -> Option<(NodeId, Evidence)> {
+        let turn = request.task.in_turn();
+        // Goroutines change threads and threads change goroutines without any wait: a thread is no evidence there.
+        if runtime == Runtime::Go && matches!(turn.strand, Strand::Thread(..)) {
+            return None;
+        }
+        if let Some(opener) = request.opener {
+            return Some((opener, Evidence::Task));
+        }
+        if let Some(owner) = self.tasks.working_for(turn, request.freed) {
+            return Some((owner, Evidence::Task));
+        }
+        let by = match request.task.works_for() {
+            Some((by, WorksFor::HandedBy(_))) => self.tasks.working_for(by, false),
+            Some((by, WorksFor::StartedBy(_))) if !self.handoffs.knows(turn.strand) => {
+                let owner = self.tasks.working_for(by, false);
+                if let Some(owner) = owner {
+                    self.handoffs.started(turn.strand, owner);
+                }
+                owner
+            }
+            _ => self.handoffs.started_for(turn.strand),
+        };
+        by.map(|owner| (owner, Evidence::Handoff))
+    }
+
+    /// A strand has read (a part of) the response to a call.
+    pub fn response_read(&mut self, task: Task, call: NodeId) {
+        let Some(node) = self.nodes.get(&call) else { return };
+        let turn = task.in_turn();
+        self.tasks.response_read(turn, node.turn, node.owner);
+        self.handoffs.call_read(turn, call, self.now);
+    }
+
+    /// A strand has read something on a client's connection that is no response to a known call: it may go on with `work`.
+    pub fn other_read(&mut self, task: Task, work: Option<(Turn, Option<NodeId>)>) {
+        let turn = task.in_turn();
+        match work {
+            Some((caller, request)) => self.tasks.response_read(turn, caller, request),
+            None => self.tasks.unknown_read(turn),
+        }
+        self.handoffs.other_read(turn.strand);
+    }
+
+    /// A strand has read more of the newest request of a connection.
+    pub fn request_continued(&mut self, task: Task, request: NodeId) {
+        self.tasks.request_continued(task.in_turn(), request);
+        self.handoffs.other_read(task.strand());
+    }
+
+    /// A strand writes a part of the response to a request.
+    pub fn answering(&mut self, task: Task, request: NodeId, spans: &mut Vec<Span>) {
+        let turn = task.in_turn();
+        if !self.tasks.answering(turn, request) {
+            self.handoffs.written(turn.strand);
+            return;
+        }
+        let unordered = self.tasks.is_unordered(task.pid);
+        let decisions = self.handoffs.answered(turn, request, unordered, self.now);
+        self.decide(task.pid, decisions, spans);
+        self.inference.answered(turn, request);
+    }
+
+    /// A thread woke another one of its process.
+    pub fn woke(&mut self, task: Task, woken: u32) {
+        self.handoffs.woke(task, woken, self.now);
+    }
+
+    /// A thread started another one.
+    pub fn thread_started(&mut self, task: Task, started: u32) {
+        if let Some(request) = self.tasks.working_for(task.in_turn(), false) {
+            self.handoffs.started(Strand::Thread(task.pid, started), request);
+        }
+    }
+
+    /// Calls turned out to be these requests'.
+    fn decide(&mut self, pid: Pid, decisions: Vec<Decision>, spans: &mut Vec<Span>) {
+        for (call, request, evidence) in decisions {
+            if self.is_decided(call) {
+                continue;
+            }
+            self.inference.decided(pid, call, request);
+            let known = Known::by(evidence, false);
+            let settlement = if self.weakest >= evidence {
+                Settlement::Child(request, known)
+            } else {
+                Settlement::Linked(request, known)
+            };
+            self.lineages.settle(call, settlement, spans);
+        }
+    }
+
+    /// Decides by what can be inferred by now.
+    fn infer(&mut self, call: NodeId, spans: &mut Vec<Span>) {
+        let Some(&pid) = self.undecided.get(&call) else { return };
+        let settlement = match self.inference.parent(pid, call) {
+            Some((request, confidence)) => {
+                let known = Known { evidence: Evidence::Inferred, confidence: Some(confidence), remote: false };
+                if self.weakest >= Evidence::Inferred {
+                    Settlement::Child(request, known)
+                } else {
+                    Settlement::Linked(request, known)
+                }
+            }
+            None => Settlement::Root,
+        };
+        self.is_decided(call);
+        self.handoffs.forget(call);
+        self.inference.forget_call(pid, call);
+        self.lineages.settle(call, settlement, spans);
+    }
+
+    /// Whether a call was decided before; it is from now on.
+    fn is_decided(&mut self, call: NodeId) -> bool {
+        let Some(pid) = self.undecided.remove(&call) else { return true };
+        if let Some(count) = self.undecided_of.get_mut(&pid) {
+            *count -= 1;
+            if *count == 0 {
+                self.undecided_of.remove(&pid);
+            }
+        }
+        false
+    }
+
+    /// Time has come so far: what has waited long enough waits no longer.
+    pub fn advance(&mut self, now: Time, spans: &mut Vec<Span>) {
+        self.now = self.now.max(now);
+        self.tasks.advance(now);
+        let oldest = self.now.saturating_sub(PATIENCE);
+        while let Some(&(time, call)) = self.waiting.front()
+            && (time <= oldest || self.lineages.waiting() > WAITING_LIMIT || !self.undecided.contains_key(&call))
+        {
+            self.waiting.pop_front();
+            self.infer(call, spans);
+        }
+        self.lineages.expire(self.now);
+    }
+
+    /// No more will come: decides everything that is over.
+    pub fn finish(&mut self, spans: &mut Vec<Span>) {
+        let mut undecided: Vec<NodeId> = self.undecided.keys().copied().collect();
+        undecided.sort_unstable();
+        for call in undecided {
+            self.infer(call, spans);
+        }
+    }
+
+    /// A process ended.
+    pub fn exited(&mut self, pid: Pid) {
+        self.tasks.exited(pid);
+        self.handoffs.exited(pid);
     }
 
     /// The open request of a process that received this very context: the expected one, or the only one.
@@ -205,8 +433,8 @@ impl Tracker {
         }
     }
 
-    /// Takes an exchange out.
-    fn remove(&mut self, id: NodeId) -> Option<Node> {
+    /// Takes an exchange out. `last`: the turn in which the end of the response was read.
+    fn remove(&mut self, id: NodeId, last: Option<Turn>) -> Option<Node> {
         let node = self.nodes.remove(&id)?;
         if let (Kind::Server, Some(context)) = (node.kind, &node.context) {
             let key = (node.pid, context.trace_id, context.span_id);
@@ -220,6 +448,10 @@ impl Tracker {
         match node.kind {
             Kind::Server => self.tasks.request_done(id),
             Kind::Client => {
+                match last {
+                    Some(turn) => self.inference.call_returned(turn, id),
+                    None => self.inference.call_dropped(node.pid, id),
+                }
                 self.ends.finished(node.socket, id);
                 if let Some(owner) = node.owner {
                     self.tasks.call_done(owner);
@@ -229,18 +461,13 @@ impl Tracker {
         Some(node)
     }
 
-    fn root(&mut self, kind: Kind, request: &Request<'_>) -> Node {
+    fn node(&self, kind: Kind, request: &Request<'_>) -> Node {
         Node {
             pid: request.task.pid,
             process: Arc::clone(&request.process),
             kind,
             socket: request.socket.id,
-            trace_id: self.ids.trace(),
-            span_id: self.ids.span(),
-            trace_flags: SAMPLED | RANDOM,
-            trace_state: Arc::from(""),
-            parent: None,
-            task: request.task,
+            turn: request.task.in_turn(),
             owner: None,
             context: None,
             forwards: false,
@@ -248,10 +475,10 @@ impl Tracker {
         }
     }
 
-    /// Who wrote a call's request, and for which request of the process.
+    /// In which turn a call's request was written, and for which request of the process.
     #[must_use]
-    pub fn caller(&self, node: NodeId) -> Option<(Task, Option<NodeId>)> {
-        self.nodes.get(&node).map(|node| (node.task, node.owner))
+    pub fn caller(&self, node: NodeId) -> Option<(Turn, Option<NodeId>)> {
+        self.nodes.get(&node).map(|node| (node.turn, node.owner))
     }
 
     /// The exchange's response will not be seen completely.
@@ -261,23 +488,20 @@ impl Tracker {
         }
     }
 
-    /// The exchange is over: its span.
-    pub fn closed(&mut self, id: NodeId, exchange: Exchange) -> Option<Span> {
-        let node = self.remove(id)?;
+    /// The exchange is over: its span is given out, or waits for its trace. `task` saw its end.
+    pub fn closed(&mut self, id: NodeId, task: Task, exchange: Exchange, spans: &mut Vec<Span>) {
+        let Some(node) = self.remove(id, Some(task.in_turn())) else { return };
         let Exchange { name, start, end, mut attributes, status } = exchange;
-        if let Some(parent) = node.parent {
-            attributes.push((Cow::Borrowed(EVIDENCE), parent.evidence.as_str().into()));
-        }
         if node.incomplete {
             attributes.push((Cow::Borrowed(INCOMPLETE), true.into()));
         }
         let start = self.wall(start);
-        Some(Span {
-            trace_id: node.trace_id,
-            span_id: node.span_id,
-            parent: node.parent,
-            trace_flags: node.trace_flags,
-            trace_state: node.trace_state.to_string(),
+        let span = Span {
+            trace_id: TraceId([0; 16]),
+            span_id: SpanId([0; 8]),
+            parent: None,
+            trace_flags: 0,
+            trace_state: String::new(),
             kind: node.kind,
             name,
             start,
@@ -286,31 +510,40 @@ impl Tracker {
             status,
             links: Vec::new(),
             process: node.process,
-        })
+        };
+        let in_doubt = node.kind == Kind::Server && self.undecided_of.contains_key(&node.pid);
+        self.lineages.finish(id, span, in_doubt.then_some(self.now), spans);
+        match node.kind {
+            Kind::Server => self.request_done(node.pid, id, spans),
+            Kind::Client if self.undecided.contains_key(&id) => self.waiting.push_back((self.now, id)),
+            Kind::Client => {}
+        }
+    }
+
+    /// A request is over: so is the waiting of the calls that are likely its.
+    fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
+        self.handoffs.forget(request);
+        for call in self.inference.calls_of(pid, request) {
+            // One that is still under way may yet turn out to be another's.
+            if !self.nodes.contains_key(&call) {
+                self.infer(call, spans);
+            }
+        }
+        self.inference.request_done(pid, request);
     }
 
     /// The exchange will never be complete and makes no span.
-    pub fn dropped(&mut self, id: NodeId) {
-        self.remove(id);
+    pub fn dropped(&mut self, id: NodeId, spans: &mut Vec<Span>) {
+        let Some(node) = self.remove(id, None) else { return };
+        self.is_decided(id);
+        self.lineages.drop(id, spans);
+        match node.kind {
+            Kind::Server => self.request_done(node.pid, id, spans),
+            Kind::Client => self.handoffs.forget(id),
+        }
     }
 
     fn wall(&self, time: Time) -> u64 {
         time.saturating_add_signed(self.wall_offset)
-    }
-}
-
-impl Node {
-    fn child_of(&mut self, parent: &Node, evidence: Evidence, remote: bool) {
-        self.trace_id = parent.trace_id;
-        self.trace_flags = parent.trace_flags;
-        self.trace_state = Arc::clone(&parent.trace_state);
-        self.parent = Some(Parent { span_id: parent.span_id, evidence, remote });
-    }
-
-    fn continues(&mut self, remote: &RemoteContext, evidence: Evidence, is_remote: bool) {
-        self.trace_id = remote.trace_id;
-        self.trace_flags = remote.flags;
-        self.trace_state = Arc::from(remote.state.as_str());
-        self.parent = Some(Parent { span_id: remote.span_id, evidence, remote: is_remote });
     }
 }

@@ -85,7 +85,7 @@ fn a_thread_that_serves_many_requests_is_taken_at_its_word_only_within_a_turn() 
 }
 
 #[test]
-fn two_requests_in_one_read_are_ambiguous() {
+fn two_requests_in_one_read_are_told_apart_by_their_answers() {
     let mut world = world();
     let (front, back) = (world.accept(T), world.connect(T, 5000));
     world.read(T, front, [get("/one"), get("/two")].concat());
@@ -98,8 +98,9 @@ fn two_requests_in_one_read_are_ambiguous() {
     world.blocking_call(T, back, "/c2");
     world.answer(T, front);
     let run = world.run();
-    run.assert_root(run.client("/c0"));
-    run.assert_root(run.client("/c1"));
+    // Each shows by what follows it.
+    run.assert_edge(run.client("/c0"), run.server("/one"), Evidence::Task);
+    run.assert_edge(run.client("/c1"), run.server("/two"), Evidence::Task);
     run.assert_edge(run.client("/c2"), run.server("/three"), Evidence::Task);
 }
 
@@ -185,7 +186,7 @@ fn a_connection_with_a_start_up_belongs_to_its_opener_as_well() {
 }
 
 #[test]
-fn a_worker_that_read_no_request_has_no_evidence() {
+fn a_worker_that_answers_made_the_calls() {
     let mut world = world();
     let (front, back) = (world.accept(T), world.connect(OTHER, 5000));
     world.wait(T);
@@ -193,7 +194,7 @@ fn a_worker_that_read_no_request_has_no_evidence() {
     world.blocking_call(OTHER, back, "/c0");
     world.answer(OTHER, front);
     let run = world.run();
-    run.assert_root(run.client("/c0"));
+    run.assert_edge(run.client("/c0"), run.server("/r0"), Evidence::Handoff);
     assert_eq!(run.server("/r0").parent, None);
 }
 

@@ -113,6 +113,28 @@ pub(super) struct Score {
 
 impl Plan {
     pub(super) fn score(self) -> Score {
+        let (run, warm_ups) = self.run(Evidence::Handoff);
+        judge(&run, warm_ups, |_| true)
+    }
+
+    /// The same of inferred parents alone: of those at least as likely as this, and of the others.
+    pub(super) fn inferred(self, likely: f64) -> (Score, Score) {
+        let (run, warm_ups) = self.run(Evidence::Inferred);
+        let confidence = |span: &Span| match span.attribute("syspan.parent.confidence") {
+            Some(Value::Double(value)) => Some(*value),
+            _ => None,
+        };
+        let with = judge(&run, warm_ups, |span| confidence(span).is_some_and(|value| value >= likely));
+        (with, judge(&run, warm_ups, |span| confidence(span).is_some_and(|value| value < likely)))
+    }
+
+    /// How many have a right, a wrong or no parent when everything counts.
+    pub(super) fn score_of_all(self) -> Score {
+        let (run, warm_ups) = self.run(Evidence::Inferred);
+        judge(&run, warm_ups, |_| true)
+    }
+
+    fn run(self, weakest: Evidence) -> (Run, usize) {
         let mut simulation = Simulation::new(self);
         if self.warm {
             for &script in self.scripts.iter().cycle().take(self.scripts.len() * WARM_UPS) {
@@ -126,17 +148,17 @@ impl Plan {
             simulation.scripts.push_back(script);
         }
         simulation.drain();
-        let run = simulation.world.run();
+        let run = simulation.world.run_with(weakest);
         assert_eq!(run.spans.len(), simulation.requests.iter().map(|request| 1 + request.calls).sum::<usize>());
         run.assert_no_losses();
-        judge(&run, warm_ups)
+        (run, warm_ups)
     }
 }
 
-fn judge(run: &Run, skip: usize) -> Score {
+fn judge(run: &Run, skip: usize, counts: impl Fn(&Span) -> bool) -> Score {
     let mut score = Score::default();
     let by_id: HashMap<_, _> = run.spans.iter().map(|span| (span.span_id, span)).collect();
-    for span in run.spans.iter().filter(|span| span.kind == Kind::Client) {
+    for span in run.spans.iter().filter(|span| span.kind == Kind::Client && counts(span)) {
         let url = span.string("url.full").unwrap();
         let request = url.rsplit('/').nth(1).unwrap();
         if request[1..].parse::<usize>().unwrap() < skip {

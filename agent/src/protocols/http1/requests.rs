@@ -8,7 +8,7 @@ use super::{
     take_head,
 };
 use crate::{
-    protocols::{FOREVER, Guess, IncomingContext, Input, Missing, Role, Signal, Signals, Taken},
+    protocols::{FOREVER, Guess, IncomingContext, Input, Missing, Role, Signal, Signals, Taken, likeness::Likeness},
     streams::Loss,
 };
 
@@ -137,7 +137,8 @@ impl Http1 {
         self.opened += 1;
         let lines = |name| head.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
         let context = IncomingContext { traceparent: lines("traceparent"), tracestate: lines("tracestate") };
-        signals.push(Signal::Opened { exchange, start: begin.first, position: begin.position, context });
+        let likeness = Likeness::of_http(line.method, line.target);
+        signals.push(Signal::Opened { exchange, start: begin.first, position: begin.position, context, likeness });
         let open = Open::new(exchange, begin, line, head, &self.connection, &self.options);
         self.open.push_back(open.kept_by(&self.tally));
         self.requests.body_of = Some(exchange);

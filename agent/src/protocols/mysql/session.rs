@@ -188,7 +188,8 @@ impl Session {
             let (start, position) = (pending.start, pending.position);
             pending.run = Some(Run { exchange, start, script: Script::default(), part: 0, rows: None });
             self.exchanges += 1;
-            signals.push(Signal::Opened { exchange, start, position, context: IncomingContext::default() });
+            let (context, likeness) = Default::default(); // its text may not be complete yet
+            signals.push(Signal::Opened { exchange, start, position, context, likeness });
         }
     }
 
@@ -273,7 +274,8 @@ impl Session {
             self.exchanges += 1;
             run = Run { exchange, start: time, part: run.part + 1, rows: None, ..run };
             let context = IncomingContext::default();
-            signals.push(Signal::Opened { exchange, start: time, position, context });
+            let likeness = run.script.part(run.part).statement.likeness;
+            signals.push(Signal::Opened { exchange, start: time, position, context, likeness });
             signals.push(Signal::Requested(exchange));
         }
         if let Some(pending) = self.pending.front_mut() {
@@ -324,7 +326,8 @@ impl Session {
         let Effect::Prepared(statement) = std::mem::take(&mut pending.effect) else { return };
         let (exchange, start, position) = (self.exchanges, pending.start, pending.position);
         self.exchanges += 1;
-        signals.push(Signal::Opened { exchange, start, position, context: IncomingContext::default() });
+        let (context, likeness) = (IncomingContext::default(), statement.likeness);
+        signals.push(Signal::Opened { exchange, start, position, context, likeness });
         signals.push(Signal::Requested(exchange));
         pending.run = Some(Run { exchange, start, script: Script::prepared(statement), part: 0, rows: None });
     }

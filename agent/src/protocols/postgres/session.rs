@@ -173,7 +173,9 @@ impl Session {
         let exchange = self.exchanges;
         self.exchanges += 1;
         let Beginning { time: start, position } = begun;
-        signals.push(Signal::Opened { exchange, start, position, context: IncomingContext::default() });
+        let likeness = statement.as_ref().map(|statement| statement.likeness).unwrap_or_default();
+        let context = IncomingContext::default();
+        signals.push(Signal::Opened { exchange, start, position, context, likeness });
         Run { exchange, start, statement }
     }
 

@@ -14,6 +14,7 @@ pub use split::split;
 use crate::protocols::{
     Options, SqlText,
     held::{Held, Tally},
+    likeness::Likeness,
 };
 
 /// How a database's SQL differs where sanitising has to know.
@@ -32,6 +33,8 @@ pub struct Statement {
     pub text: Option<String>,
     /// `db.query.summary`, at most 255 characters.
     pub summary: Option<String>,
+    /// What sort of statement it is.
+    pub likeness: Likeness,
     held: Held,
 }
 
@@ -50,6 +53,7 @@ impl Statement {
         Self {
             text: reported.filter(|text| !text.is_empty()),
             summary: summary::summarize(text, dialect),
+            likeness: Likeness::of_sql(text),
             held: Held::default(),
         }
     }

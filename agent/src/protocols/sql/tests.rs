@@ -186,7 +186,8 @@ fn text_as_the_user_wants_it() {
         Statement::new(b"SELECT 'x' FROM t", Dialect::PostgreSql, &options)
     };
     assert_eq!(with(SqlText::Raw, 100).text.as_deref(), Some("SELECT 'x' FROM t"));
-    assert_eq!(with(SqlText::Off, 100), Statement { summary: Some("SELECT t".to_owned()), ..Statement::default() });
+    let off = with(SqlText::Off, 100);
+    assert_eq!((off.text, off.summary.as_deref()), (None, Some("SELECT t")));
     assert_eq!(with(SqlText::Sanitized, 9).text.as_deref(), Some("SELECT ?"));
 }
 

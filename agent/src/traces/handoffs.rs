@@ -1,0 +1,333 @@
+//! Work that is passed on: whose a call was shows when its result comes back.
+//!
+//! A thread that gets work from another one shows nothing of it: a busy worker is not even woken for it. But what it did comes back. So calls
+//! whose request is not known when they are sent are kept by the strand that sent them, until one of these is seen:
+//!
+//! - *backward turn* (evidence `task`): the response to a call was the one thing that a strand read before it wrote the response to a request,
+//!   without a wait in between. The call was that request's.
+//! - *completion wake* (`handoff`): the thread that read a request was blocked; a worker that had made calls since, and had none under way, woke
+//!   it; then it wrote the response. If several workers woke it, those whose calls are explained otherwise are left out; if several are
+//!   left, nothing is claimed: one of them may only have let a lock go.
+//! - *response writer* (`handoff`): another thread than the one that read the request wrote the response, and had made calls, one after the
+//!   other and without a wait for several files, since the request was received.
+//!
+//! The last two hold for workers that do one thing after the other and block meanwhile. A process in which a thread reads the response to another thread's
+//! call, or reads a response only after it has waited for several files, has other workers: nothing of the two is claimed there for a while.
+//!
+//! Forward there is one rule: what a thread or goroutine that was started for a request does first belongs to that request
+//! (`handoff`).
+
+use std::{collections::HashMap, num::NonZeroUsize};
+
+use lru::LruCache;
+
+use crate::{
+    event::{Pid, Strand, Task, Time, Turn},
+    traces::{span::Evidence, tracker::NodeId},
+};
+
+/// Strands remembered.
+const STRAND_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// Calls of a strand that wait to be explained. A worker that makes more without anybody waiting for it works for itself.
+const CALL_LIMIT: usize = 256;
+
+/// Workers that woke a request's thread. More of them are no answer to who did its work.
+const WAKER_LIMIT: usize = 16;
+
+/// How long it counts that threads of a process do not block for their calls, ns.
+const LESSON: Time = 600_000_000_000;
+
+/// Claims of a process that wait for others to be settled.
+const CLAIM_LIMIT: usize = 64;
+
+/// A call whose request is not known.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    node: NodeId,
+    start: Time,
+    turn: Turn,
+    /// Its response was read by the strand that made it.
+    returned: Option<Time>,
+}
+
+#[derive(Debug, Default)]
+struct Worker {
+    /// In the order of their beginnings.
+    calls: Vec<Call>,
+    /// The call whose response it read last, in which turn; and how many reads there were since it last wrote something.
+    read: Option<(Turn, NodeId)>,
+    reads: u32,
+    /// The request for which it was started, and whether it has made a call since.
+    started_for: Option<(NodeId, bool)>,
+}
+
+/// An open request, as far as others' work for it needs it.
+#[derive(Debug)]
+struct Request {
+    reader: Strand,
+    received: Time,
+    /// Who woke its reader, and when.
+    wakers: Vec<(Strand, Time)>,
+}
+
+/// A request that was answered after several workers had woken its thread.
+#[derive(Debug)]
+struct Claim {
+    request: NodeId,
+    received: Time,
+    wakers: Vec<(Strand, Time)>,
+}
+
+/// A call, its request, and how that is known.
+pub type Decision = (NodeId, NodeId, Evidence);
+
+/// Who did what for whom, as far as it shows afterwards.
+#[derive(Debug)]
+pub struct Handoffs {
+    workers: LruCache<Strand, Worker>,
+    requests: HashMap<NodeId, Request>,
+    /// The open request that a strand has read last.
+    reading: HashMap<Strand, NodeId>,
+    /// Who has made a call that waits.
+    callers: HashMap<NodeId, Strand>,
+    claims: HashMap<Pid, Vec<Claim>>,
+    /// When threads of a process last did something else between a call and its response.
+    mixed: HashMap<Pid, Time>,
+}
+
+impl Default for Handoffs {
+    fn default() -> Self {
+        Self {
+            workers: LruCache::new(STRAND_LIMIT),
+            requests: HashMap::new(),
+            reading: HashMap::new(),
+            callers: HashMap::new(),
+            claims: HashMap::new(),
+            mixed: HashMap::new(),
+        }
+    }
+}
+
+impl Handoffs {
+    /// A strand has read a request.
+    pub fn request_read(&mut self, strand: Strand, request: NodeId, time: Time) {
+        self.requests.insert(request, Request { reader: strand, received: time, wakers: Vec::new() });
+        self.reading.insert(strand, request);
+        self.moved(strand, None);
+    }
+
+    /// A strand has made a call whose request is not known.
+    pub fn call_made(&mut self, turn: Turn, call: NodeId, start: Time) {
+        let worker = self.workers.get_or_insert_mut(turn.strand, Worker::default);
+        worker.reads = 0;
+        if worker.calls.len() >= CALL_LIMIT {
+            let forgotten = worker.calls.remove(0);
+            self.callers.remove(&forgotten.node);
+        }
+        worker.calls.push(Call { node: call, start, turn, returned: None });
+        self.callers.insert(call, turn.strand);
+    }
+
+    /// A strand has read (a part of) the response to a call.
+    pub fn call_read(&mut self, turn: Turn, call: NodeId, time: Time) {
+        self.moved(turn.strand, Some((turn, call)));
+        let Some(caller) = self.callers.get(&call) else { return };
+        let made =
+            self.workers.get_mut(caller).and_then(|worker| worker.calls.iter_mut().find(|known| known.node == call));
+        match made {
+            Some(made) if made.turn == turn => made.returned = Some(time),
+            Some(made) if matches!(made.turn.strand, Strand::Thread(..)) => {
+                self.mixed.insert(turn.strand.pid(), time);
+            }
+            _ => {}
+        }
+    }
+
+    /// A strand has read something else.
+    pub fn other_read(&mut self, strand: Strand) {
+        self.moved(strand, None);
+    }
+
+    /// A strand has written something whose request is known.
+    pub fn written(&mut self, strand: Strand) {
+        if let Some(worker) = self.workers.get_mut(&strand) {
+            worker.reads = 0;
+        }
+    }
+
+    fn moved(&mut self, strand: Strand, read: Option<(Turn, NodeId)>) {
+        // Only who makes such calls, or reads their responses, is remembered.
+        let Some(worker) = (match read {
+            Some((_, call)) if self.callers.contains_key(&call) => {
+                Some(self.workers.get_or_insert_mut(strand, Worker::default))
+            }
+            _ => self.workers.get_mut(&strand),
+        }) else {
+            return;
+        };
+        // The parts of one response are one read.
+        worker.reads += u32::from(read.is_none() || worker.reads == 0 || worker.read != read);
+        worker.read = read;
+    }
+
+    /// A thread woke another one of its process.
+    pub fn woke(&mut self, task: Task, woken: u32, time: Time) {
+        let strand = task.strand();
+        if let Some(worker) = self.workers.get_mut(&strand)
+            && matches!(worker.started_for, Some((_, true)))
+        {
+            worker.started_for = None; // its first piece of work is done
+        }
+        let Some(request) = self.reading.get(&Strand::Thread(task.pid, woken)) else { return };
+        let Some(request) = self.requests.get_mut(request) else { return };
+        let Some(worker) = self.workers.peek(&strand) else { return };
+        let has_done = worker.calls.iter().any(|call| call.start >= request.received);
+        let is_busy = worker.calls.iter().any(|call| call.returned.is_none());
+        if !has_done || is_busy {
+            return;
+        }
+        request.wakers.retain(|(waker, _)| *waker != strand);
+        if request.wakers.len() < WAKER_LIMIT {
+            request.wakers.push((strand, time));
+        }
+    }
+
+    /// A strand was started by one that works for a request.
+    pub fn started(&mut self, strand: Strand, request: NodeId) {
+        self.workers.get_or_insert_mut(strand, Worker::default).started_for = Some((request, false));
+    }
+
+    /// The request for which a strand that makes a call was started, while that is open.
+    pub fn started_for(&mut self, strand: Strand) -> Option<NodeId> {
+        let (request, has_called) = self.workers.get_mut(&strand)?.started_for.as_mut()?;
+        *has_called = true;
+        self.requests.contains_key(request).then_some(*request)
+    }
+
+    /// Whether a strand was seen before.
+    #[must_use]
+    pub fn knows(&self, strand: Strand) -> bool {
+        self.workers.contains(&strand)
+    }
+
+    /// A strand writes the first part of the response to a request. `unordered`: its process is known to do in a turn what does not follow from
+    /// what was read in it.
+    pub fn answered(&mut self, turn: Turn, request: NodeId, unordered: bool, now: Time) -> Vec<Decision> {
+        let Some(Request { reader, received, wakers }) = self.requests.remove(&request) else { return Vec::new() };
+        if self.reading.get(&reader) == Some(&request) {
+            self.reading.remove(&reader);
+        }
+        let mut decisions = Vec::new();
+        let strand = turn.strand;
+        if let Some(worker) = self.workers.get_mut(&strand) {
+            let reads = std::mem::take(&mut worker.reads);
+            // Read by another thread or not: this one goes on with it.
+            if let Some((read, call)) = worker.read.take()
+                && read == turn
+                && reads == 1
+                && !unordered
+                && let Some(made) = self.made(call)
+                && made.start >= received
+            {
+                let evidence = if strand == reader { Evidence::Task } else { Evidence::Handoff };
+                decisions.push((call, request, evidence));
+            }
+        }
+        let mixed = self.mixed.get(&strand.pid()).is_some_and(|&time| time >= now.saturating_sub(LESSON));
+        if mixed {
+            self.claims.remove(&strand.pid());
+        } else if strand != reader {
+            decisions.extend(
+                self.calls_of(strand, received, Time::MAX, turn).map(|call| (call, request, Evidence::Handoff)),
+            );
+        } else if !wakers.is_empty() {
+            let claims = self.claims.entry(strand.pid()).or_default();
+            if claims.len() >= CLAIM_LIMIT {
+                claims.remove(0);
+            }
+            claims.push(Claim { request, received, wakers });
+        }
+        self.decided(strand.pid(), decisions)
+    }
+
+    /// Takes decided calls out, and decides what follows from that.
+    pub fn decided(&mut self, pid: Pid, mut decisions: Vec<Decision>) -> Vec<Decision> {
+        let mut done = 0;
+        loop {
+            for &(call, ..) in decisions.get(done..).unwrap_or_default() {
+                self.forget(call);
+            }
+            done = decisions.len();
+            let Some(mut claims) = self.claims.remove(&pid) else { break };
+            claims.retain(|claim| {
+                let mut found = claim.wakers.iter().filter_map(|&(waker, until)| {
+                    let calls: Vec<NodeId> = self.finished(waker, claim.received, until).collect();
+                    (!calls.is_empty()).then_some(calls)
+                });
+                match (found.next(), found.next()) {
+                    (Some(_), Some(_)) => true,
+                    (Some(calls), None) => {
+                        decisions.extend(calls.into_iter().map(|call| (call, claim.request, Evidence::Handoff)));
+                        false
+                    }
+                    _ => false,
+                }
+            });
+            if !claims.is_empty() {
+                self.claims.insert(pid, claims);
+            }
+            if decisions.len() == done {
+                break;
+            }
+        }
+        let mut seen = std::collections::HashSet::new();
+        decisions.retain(|(call, ..)| seen.insert(*call));
+        decisions
+    }
+
+    /// A request is over, or a call is explained otherwise.
+    pub fn forget(&mut self, node: NodeId) {
+        if let Some(request) = self.requests.remove(&node) {
+            if self.reading.get(&request.reader) == Some(&node) {
+                self.reading.remove(&request.reader);
+            }
+        }
+        if let Some(strand) = self.callers.remove(&node)
+            && let Some(worker) = self.workers.get_mut(&strand)
+        {
+            worker.calls.retain(|call| call.node != node);
+        }
+    }
+
+    /// A process ended.
+    pub fn exited(&mut self, pid: Pid) {
+        self.claims.remove(&pid);
+        self.mixed.remove(&pid);
+    }
+
+    fn made(&self, call: NodeId) -> Option<Call> {
+        let worker = self.workers.peek(self.callers.get(&call)?)?;
+        worker.calls.iter().find(|known| known.node == call).copied()
+    }
+
+    /// The calls that a strand has made for one who waited, from this time to that.
+    fn finished(&self, strand: Strand, from: Time, until: Time) -> impl Iterator<Item = NodeId> {
+        let calls = self.workers.peek(&strand).map(|worker| worker.calls.as_slice()).unwrap_or_default();
+        calls
+            .iter()
+            .filter(move |call| call.start >= from && call.returned.is_some_and(|returned| returned <= until))
+            .map(|call| call.node)
+    }
+
+    /// The calls that a strand has made one after the other since a time, in this very turn; none if one is under way.
+    fn calls_of(&self, strand: Strand, from: Time, until: Time, turn: Turn) -> impl Iterator<Item = NodeId> {
+        let calls = self.workers.peek(&strand).map(|worker| worker.calls.as_slice()).unwrap_or_default();
+        let in_order = calls.iter().all(|call| call.returned.is_some() && (call.start < from || call.turn == turn));
+        let calls: Vec<NodeId> = if in_order { self.finished(strand, from, until).collect() } else { Vec::new() };
+        calls.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+use super::*;
+
+const PID: Pid = 1;
+
+fn turn(tid: u32) -> Turn {
+    Turn { strand: Strand::Thread(PID, tid), number: 0 }
+}
+
+fn task(tid: u32) -> Task {
+    Task::thread(PID, tid, 0)
+}
+
+/// A worker makes a call and blocks for it.
+fn call(handoffs: &mut Handoffs, worker: u32, node: NodeId, time: Time) {
+    handoffs.call_made(turn(worker), node, time);
+    handoffs.call_read(turn(worker), node, time + 1);
+}
+
+fn handed(calls: &[NodeId], request: NodeId) -> Vec<Decision> {
+    calls.iter().map(|&call| (call, request, Evidence::Handoff)).collect()
+}
+
+#[test]
+fn a_worker_that_wakes_the_reader_did_its_work() {
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(turn(1).strand, 10, 100);
+    handoffs.request_read(turn(2).strand, 20, 101);
+    call(&mut handoffs, 8, 11, 110);
+    call(&mut handoffs, 8, 12, 120);
+    handoffs.woke(task(8), 1, 130);
+    call(&mut handoffs, 8, 21, 140);
+    handoffs.woke(task(8), 2, 150);
+    assert_eq!(handoffs.answered(turn(1), 10, false, 160), handed(&[11, 12], 10));
+    assert_eq!(handoffs.answered(turn(2), 20, false, 161), handed(&[21], 20));
+}
+
+#[test]
+fn calls_older_than_the_request_are_not_its() {
+    let mut handoffs = Handoffs::default();
+    call(&mut handoffs, 8, 5, 90);
+    handoffs.request_read(turn(1).strand, 10, 100);
+    call(&mut handoffs, 8, 11, 110);
+    handoffs.woke(task(8), 1, 130);
+    assert_eq!(handoffs.answered(turn(1), 10, false, 160), handed(&[11], 10));
+}
+
+#[test]
+fn a_worker_with_a_call_under_way_has_nothing_to_hand_back() {
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(turn(1).strand, 10, 100);
+    handoffs.call_made(turn(8), 11, 110);
+    handoffs.woke(task(8), 1, 115);
+    handoffs.call_read(turn(8), 11, 120);
+    assert_eq!(handoffs.answered(turn(1), 10, false, 160), []);
+}
+
+/// One of two workers that woke the reader only let a lock go: which, shows once the other's calls are explained.
+#[test]
+fn two_workers_that_wake_a_reader_are_told_apart_by_what_else_is_known() {
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(turn(1).strand, 10, 100);
+    handoffs.request_read(turn(2).strand, 20, 101);
+    call(&mut handoffs, 8, 11, 110);
+    call(&mut handoffs, 9, 21, 111);
+    handoffs.woke(task(9), 1, 115);
+    handoffs.woke(task(8), 1, 120);
+    assert_eq!(handoffs.answered(turn(1), 10, false, 130), []);
+    handoffs.woke(task(9), 2, 140);
+    let mut decisions = handoffs.answered(turn(2), 20, false, 150);
+    decisions.sort_unstable_by_key(|(call, ..)| *call);
+    assert_eq!(decisions, [(11, 10, Evidence::Handoff), (21, 20, Evidence::Handoff)]);
+}
+
+#[test]
+fn who_writes_the_response_made_the_calls() {
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(turn(1).strand, 10, 100);
+    call(&mut handoffs, 8, 11, 110);
+    call(&mut handoffs, 8, 12, 120);
+    assert_eq!(handoffs.answered(turn(8), 10, true, 130), handed(&[11, 12], 10));
+}
+
+#[test]
+fn threads_that_share_their_work_prove_nothing() {
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(turn(1).strand, 10, 100);
+    handoffs.call_made(turn(8), 11, 110);
+    handoffs.call_read(turn(9), 11, 112);
+    call(&mut handoffs, 8, 12, 120);
+    assert_eq!(handoffs.answered(turn(8), 10, true, 130), []);
+    handoffs.forget(11);
+    handoffs.request_read(turn(1).strand, 20, 200);
+    call(&mut handoffs, 8, 21, 210);
+    assert_eq!(handoffs.answered(turn(8), 20, true, 230 + LESSON), handed(&[21], 20), "it is forgotten in time");
+}
+
+#[test]
+fn what_is_read_last_in_a_turn_is_what_is_answered() {
+    let next = |number| Turn { strand: Strand::Thread(PID, 1), number };
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(next(0).strand, 10, 100);
+    handoffs.request_read(next(0).strand, 20, 101);
+    handoffs.call_made(next(0), 11, 110);
+    handoffs.call_made(next(0), 21, 111);
+    handoffs.call_read(next(1), 21, 120);
+    assert_eq!(handoffs.answered(next(1), 20, false, 121), [(21, 20, Evidence::Task)]);
+    handoffs.call_read(next(2), 11, 130);
+    assert_eq!(handoffs.answered(next(3), 10, false, 131), [], "a wait in between");
+}
+
+#[test]
+fn two_reads_before_a_response_prove_nothing() {
+    let next = |number| Turn { strand: Strand::Thread(PID, 1), number };
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(next(0).strand, 10, 100);
+    handoffs.call_made(next(0), 11, 110);
+    handoffs.call_made(next(0), 12, 111);
+    handoffs.call_read(next(1), 11, 120);
+    handoffs.call_read(next(1), 12, 121);
+    assert_eq!(handoffs.answered(next(1), 10, false, 122), []);
+}
+
+#[test]
+fn the_first_work_of_a_started_strand_is_its_starters() {
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(turn(1).strand, 10, 100);
+    handoffs.started(turn(8).strand, 10);
+    assert_eq!(handoffs.started_for(turn(8).strand), Some(10));
+    call(&mut handoffs, 8, 99, 110);
+    handoffs.woke(task(8), 1, 120);
+    assert_eq!(handoffs.started_for(turn(8).strand), None, "it has handed its work back");
+    handoffs.started(turn(9).strand, 10);
+    let _ = handoffs.answered(turn(1), 10, false, 130);
+    assert_eq!(handoffs.started_for(turn(9).strand), None, "the request is answered");
+}
+
+#[test]
+fn nothing_is_kept_of_what_is_over() {
+    let mut handoffs = Handoffs::default();
+    handoffs.request_read(turn(1).strand, 10, 100);
+    call(&mut handoffs, 8, 11, 110);
+    handoffs.forget(11);
+    handoffs.forget(10);
+    assert!(handoffs.requests.is_empty() && handoffs.reading.is_empty() && handoffs.callers.is_empty());
+}

@@ -1,0 +1,227 @@
+//! What a process has shown of how its requests act.
+
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use super::hypothesis::Stand;
+use crate::{
+    event::{SocketId, Turn},
+    protocols::likeness::Likeness,
+    traces::tracker::NodeId,
+};
+
+/// Steps of requests that are remembered: by sort of request, and how many calls of which sort it has made.
+const STEP_LIMIT: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+
+/// Calls after which a request's steps are all alike: loops are as long as their input.
+const MAX_STEPS: u32 = 24;
+
+/// Different next steps of one step that are told apart.
+const MAX_NEXT: usize = 16;
+
+/// How much what was seen counts when something new is seen: processes change.
+const FADE: f64 = 0.998;
+
+/// How fast is learnt which sights speak for a request.
+const RATE: f64 = 0.1;
+
+/// The most that one kind of sight can speak for or against one.
+const STRONGEST: f64 = 8.0;
+
+/// How often a call is nobody's: made by a timer or in the background.
+pub(super) const NOBODY: f64 = 0.002;
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// A request is answered.
+    Answer,
+    /// A call is made.
+    Call,
+    /// A call is made on the only idle connection: it may have waited for it.
+    Scarce,
+}
+
+/// What is seen of a request when somebody acts: 1 where it is so, else 0.
+pub(super) type Sight = [f64; SIGHTS];
+
+/// Kinds of what is seen, see [`sights`].
+const SIGHTS: usize = 9;
+
+/// How the requests look when a strand acts, in the order that was given: when that came which they waited for, compared with the others.
+pub(super) fn sights(able: &[(NodeId, Stand)], turn: Turn, socket: Option<SocketId>) -> Vec<Sight> {
+    let idle = |stand: &Stand| stand.open == 0;
+    let this = |stand: &Stand| idle(stand) && stand.turn == turn;
+    let before = |stand: &Stand| {
+        idle(stand) && stand.turn.strand == turn.strand && stand.turn.number.wrapping_add(1) == turn.number
+    };
+    let longer = |stand: &Stand| idle(stand) && !this(stand);
+    let used = |stand: &Stand| socket.is_some() && stand.socket == socket;
+    let arrivals = |holds: &dyn Fn(&Stand) -> bool| -> Vec<u64> {
+        able.iter().map(|(_, stand)| stand).filter(|stand| holds(stand)).map(|stand| stand.arrival).collect()
+    };
+    let first = |holds: &dyn Fn(&Stand) -> bool| arrivals(holds).into_iter().min();
+    let last = |holds: &dyn Fn(&Stand) -> bool| arrivals(holds).into_iter().max();
+    let (newest, last_user) = (last(&this), last(&used));
+    let (first_this, first_before, first_longer, oldest) = (first(&this), first(&before), first(&longer), first(&idle));
+    able.iter()
+        .map(|(_, stand)| {
+            let is = |holds: bool, extreme: Option<u64>| holds && Some(stand.arrival) == extreme;
+            let seen = [
+                // What it waited for came in this turn of this strand, as the last.
+                is(this(stand), newest),
+                // In this turn.
+                this(stand),
+                // In this turn, as the first of those that have not acted since.
+                is(this(stand), first_this),
+                // In the strand's turn before.
+                before(stand),
+                // In the turn before, as the first.
+                is(before(stand), first_before),
+                // Longer ago than with all others.
+                is(idle(stand), oldest),
+                // Before this turn, and longer ago than with all others of which that is so.
+                is(longer(stand), first_longer),
+                // It used the connection last on which the call is made now.
+                is(used(stand), last_user),
+                // It waits for a call.
+                !idle(stand),
+            ];
+            seen.map(|holds| if holds { 1.0 } else { 0.0 })
+        })
+        .collect()
+}
+
+/// How much each kind of sight speaks for a request: a softmax over those that could act, learnt by its gradient.
+#[derive(Debug, Clone, Copy)]
+struct Leaning {
+    weights: Sight,
+}
+
+impl Leaning {
+    fn score(&self, sight: &Sight) -> f64 {
+        self.weights.iter().zip(sight).map(|(weight, seen)| weight * seen).sum::<f64>().exp()
+    }
+
+    /// The probability of each.
+    fn shares(&self, among: &[Sight]) -> Vec<f64> {
+        let scores: Vec<f64> = among.iter().map(|sight| self.score(sight)).collect();
+        let sum: f64 = scores.iter().sum();
+        scores.into_iter().map(|score| score / sum).collect()
+    }
+
+    fn learn(&mut self, acted: &Sight, among: &[Sight], weight: f64) {
+        let mut expected = [0.0; SIGHTS];
+        for (share, sight) in self.shares(among).into_iter().zip(among) {
+            for (sum, seen) in expected.iter_mut().zip(sight) {
+                *sum += share * seen;
+            }
+        }
+        for ((own, seen), expected) in self.weights.iter_mut().zip(acted).zip(expected) {
+            *own = (*own + RATE * weight * (seen - expected)).clamp(-STRONGEST, STRONGEST);
+        }
+    }
+}
+
+/// What comes after a step.
+#[derive(Debug, Clone, Default)]
+struct Next {
+    /// `None` is the answer.
+    counts: Vec<(Option<Likeness>, f64)>,
+    all: f64,
+}
+
+/// Everything that was learnt of a process.
+#[derive(Debug, Clone)]
+pub(super) struct Lessons {
+    answers: Leaning,
+    calls: Leaning,
+    scarce: Leaning,
+    steps: LruCache<(Likeness, u32, Likeness), Next>,
+}
+
+/// How programs are known to act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// Who gets what it waited for goes on at once: libuv, threads, Tokio.
+    AtOnce,
+    /// It goes on in the loop's next turn, in the order in which it came: asyncio.
+    NextTurn,
+    /// Who has waited longest goes on, whenever that is.
+    InOrder,
+}
+
+impl Style {
+    pub(super) const ALL: [Self; 3] = [Self::AtOnce, Self::NextTurn, Self::InOrder];
+
+    /// How much each kind of sight speaks for a request before anything is learnt, in the order of [`sights`].
+    fn expects(self) -> Leaning {
+        Leaning {
+            weights: match self {
+                Self::AtOnce => [4.0, 1.0, 0.5, 0.0, 0.0, 0.5, 0.0, 0.5, -5.0],
+                Self::NextTurn => [0.0, 0.0, 0.0, 2.0, 3.0, 0.5, 0.0, 0.5, -5.0],
+                Self::InOrder => [0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 1.0, 0.0, -5.0],
+            },
+        }
+    }
+}
+
+impl Lessons {
+    /// Nothing is learnt yet. A connection that is scarce goes to who has waited longest.
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            answers: style.expects(),
+            calls: style.expects(),
+            scarce: Style::InOrder.expects(),
+            steps: LruCache::new(STEP_LIMIT),
+        }
+    }
+
+    /// How likely each of those that could act is the one that does.
+    pub(super) fn likely(&self, moment: Moment, among: &[Sight]) -> Vec<f64> {
+        match moment {
+            Moment::Answer => &self.answers,
+            Moment::Call => &self.calls,
+            Moment::Scarce => &self.scarce,
+        }
+        .shares(among)
+    }
+
+    /// One that looked like this acted; `weight`: how certain that is.
+    pub(super) fn learn_sight(&mut self, moment: Moment, acted: &Sight, among: &[Sight], weight: f64) {
+        match moment {
+            Moment::Answer => &mut self.answers,
+            Moment::Call => &mut self.calls,
+            Moment::Scarce => &mut self.scarce,
+        }
+        .learn(acted, among, weight);
+    }
+
+    /// How likely the next step of a request of this sort is a call of that sort, or (`None`) its answer.
+    pub(super) fn step(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> f64 {
+        // Before anything is known, calls and answers are as likely.
+        const UNKNOWN: f64 = 0.5;
+        let Some(step) = self.steps.peek(&key(sort, stand)) else { return UNKNOWN };
+        let seen = step.counts.iter().find(|(other, _)| *other == next).map_or(0.0, |(_, count)| *count);
+        (seen + UNKNOWN) / (step.all + 1.0)
+    }
+
+    /// A request of this sort has made its next step.
+    pub(super) fn learn_step(&mut self, sort: Likeness, stand: Stand, next: Option<Likeness>, weight: f64) {
+        let step = self.steps.get_or_insert_mut(key(sort, stand), Next::default);
+        step.all = step.all * FADE + weight;
+        for (_, count) in &mut step.counts {
+            *count *= FADE;
+        }
+        if let Some((_, count)) = step.counts.iter_mut().find(|(other, _)| *other == next) {
+            *count += weight;
+        } else if step.counts.len() < MAX_NEXT {
+            step.counts.push((next, weight));
+        }
+    }
+}
+
+fn key(sort: Likeness, stand: Stand) -> (Likeness, u32, Likeness) {
+    (sort, stand.made.min(MAX_STEPS), stand.last)
+}

@@ -1,0 +1,311 @@
+//! The hypotheses of one process under one expectation of how its requests act.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Made,
+    hypothesis::{Hypothesis, Stand},
+    lessons::{self, Lessons, Moment, Sight, Style},
+};
+use crate::{
+    event::{SocketId, Time, Turn},
+    protocols::likeness::Likeness,
+    traces::tracker::NodeId,
+};
+
+/// Hypotheses kept of a process. More gave no better results in the simulations.
+const HYPOTHESES: usize = 24;
+
+/// Open requests of a process beyond which nothing is inferred: too many could have made any call.
+const REQUEST_LIMIT: usize = 512;
+
+/// How much of what it has foreseen counts after the next thing was.
+const FADE: f64 = 0.998;
+
+/// How much the latest answer counts for how far the solver can be believed.
+const RELEARN: f64 = 0.05;
+
+/// How far a solver can be believed that has shown nothing yet.
+const UNPROVEN: f64 = 0.8;
+
+/// What a hypothesis is worth that had to be put right.
+const CORRECTED: f64 = 0.01;
+
+/// An open request of a process.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    sort: Likeness,
+    received: Time,
+}
+
+/// A call whose request is not known.
+#[derive(Debug, Clone)]
+struct Call {
+    /// The requests that could have made it and how they looked, in the likeliest hypothesis.
+    able: Vec<(NodeId, Stand)>,
+    sights: Vec<Sight>,
+    moment: Moment,
+    sort: Likeness,
+    /// Its response was read.
+    returned: bool,
+}
+
+/// Hypotheses and lessons of one process.
+#[derive(Debug, Clone)]
+pub(super) struct Solver {
+    requests: BTreeMap<NodeId, Request>,
+    calls: BTreeMap<NodeId, Call>,
+    hypotheses: Vec<Hypothesis>,
+    lessons: Lessons,
+    /// Counts what requests waited for and what has come.
+    arrivals: u64,
+    /// The logarithm of the probability that it gave to what happened then, for what is certain; the past fades.
+    foresight: f64,
+    /// How likely it took the request that was answered for the one that would act, lately and on average.
+    reliability: f64,
+}
+
+impl Solver {
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            requests: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            hypotheses: vec![Hypothesis::certain()],
+            lessons: Lessons::new(style),
+            arrivals: 0,
+            foresight: 0.0,
+            reliability: UNPROVEN,
+        }
+    }
+
+    /// How well it has foreseen what happened: the greater (less below 0), the better.
+    pub(super) fn foresight(&self) -> f64 {
+        self.foresight
+    }
+
+    /// How far its probabilities of who made a call can be believed, from 0 to 1.
+    pub(super) fn reliability(&self, call: NodeId) -> f64 {
+        // With a single request there is nothing to be mistaken in.
+        if self.calls.get(&call).is_some_and(|call| call.able.len() == 1) { 1.0 } else { self.reliability }
+    }
+
+    pub(super) fn request_read(&mut self, turn: Turn, request: NodeId, time: Time, sort: Likeness) {
+        if self.requests.len() >= REQUEST_LIMIT {
+            return;
+        }
+        self.requests.insert(request, Request { sort, received: time });
+        self.arrivals += 1;
+        let stand = Stand::new(turn, self.arrivals);
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.place(request, stand);
+        }
+    }
+
+    pub(super) fn request_done(&mut self, request: NodeId) {
+        self.requests.remove(&request);
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.remove(request);
+        }
+        self.merge();
+    }
+
+    pub(super) fn decided(&mut self, call: NodeId, owner: NodeId) {
+        if self.calls.contains_key(&call) {
+            self.learn(call, owner);
+            self.correct(call, owner);
+            self.release(call);
+        }
+    }
+
+    pub(super) fn call_dropped(&mut self, call: NodeId) {
+        self.calls.remove(&call);
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.drop_call(call);
+        }
+        self.merge();
+    }
+
+    pub(super) fn calls_of(&self, request: NodeId) -> Vec<NodeId> {
+        let is_its = |call: &&NodeId| self.likeliest(**call).is_some_and(|(owner, _)| owner == request);
+        self.calls.keys().filter(is_its).copied().collect()
+    }
+
+    /// A call of a known request: hypotheses in which it could hardly make one now are unlikely.
+    pub(super) fn certain(&mut self, made: &Made, owner: NodeId) {
+        let moment = if made.scarce { Moment::Scarce } else { Moment::Call };
+        self.acts(owner, made.turn, Some(made.socket), moment, Some(made.sort));
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.makes(owner, made);
+        }
+    }
+
+    pub(super) fn answered(&mut self, turn: Turn, request: NodeId) {
+        self.acts(request, turn, None, Moment::Answer, None);
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.answers(request);
+        }
+    }
+
+    /// A request is seen to act: weighs the hypotheses, and learns.
+    fn acts(&mut self, request: NodeId, turn: Turn, socket: Option<SocketId>, moment: Moment, next: Option<Likeness>) {
+        let Some(&Request { sort, .. }) = self.requests.get(&request) else { return };
+        let mut lesson = None;
+        let (mut foreseen, mut expected) = (0.0, 0.0);
+        for hypothesis in &mut self.hypotheses {
+            let able: Vec<(NodeId, Stand)> = hypothesis.stands().filter(|(_, stand)| !stand.answering).collect();
+            let Some(at) = able.iter().position(|(other, _)| *other == request) else { continue };
+            let sights = lessons::sights(&able, turn, socket);
+            let likely = self.lessons.likely(moment, &sights);
+            let (Some(&(_, stand)), Some(likely)) = (able.get(at), likely.get(at)) else { continue };
+            let weight = hypothesis.weight;
+            hypothesis.weight *= likely * self.lessons.step(sort, stand, next);
+            foreseen += hypothesis.weight;
+            expected += weight * likely;
+            lesson.get_or_insert((at, sights, stand, weight));
+        }
+        if let Some((at, sights, stand, weight)) = lesson {
+            if let Some(sight) = sights.get(at) {
+                self.lessons.learn_sight(moment, sight, &sights, weight);
+            }
+            self.lessons.learn_step(sort, stand, next, weight);
+        }
+        if moment == Moment::Answer {
+            self.reliability += (expected - self.reliability) * RELEARN;
+        }
+        self.foresight = self.foresight * FADE + foreseen.max(f64::MIN_POSITIVE).ln();
+        self.settle();
+    }
+
+    /// A call that could be any open request's: every hypothesis goes on as several.
+    pub(super) fn guess(&mut self, made: &Made) {
+        let moment = if made.scarce { Moment::Scarce } else { Moment::Call };
+        // (weight, hypothesis, request); no request: it is nobody's.
+        let mut branches: Vec<(f64, usize, Option<NodeId>)> = Vec::new();
+        let mut call = None;
+        for (number, hypothesis) in self.hypotheses.iter().enumerate() {
+            let open = |request: NodeId| self.requests.get(&request).filter(|request| request.received <= made.time);
+            let able: Vec<(NodeId, Stand)> =
+                hypothesis.stands().filter(|&(request, stand)| !stand.answering && open(request).is_some()).collect();
+            let sights = lessons::sights(&able, made.turn, Some(made.socket));
+            branches.push((hypothesis.weight * lessons::NOBODY, number, None));
+            for (&(request, stand), likely) in able.iter().zip(self.lessons.likely(moment, &sights)) {
+                let sort = open(request).map(|request| request.sort).unwrap_or_default();
+                let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
+                branches.push((hypothesis.weight * likely, number, Some(request)));
+            }
+            call.get_or_insert(Call { able, sights, moment, sort: made.sort, returned: false });
+        }
+        branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
+        branches.truncate(HYPOTHESES);
+        let branch = |&(weight, number, request): &(f64, usize, Option<NodeId>)| {
+            let mut branch = self.hypotheses.get(number)?.clone();
+            branch.weight = weight;
+            if let Some(request) = request {
+                branch.makes(request, made);
+            }
+            Some(branch)
+        };
+        self.hypotheses = branches.iter().filter_map(branch).collect();
+        if let Some(call) = call {
+            self.calls.insert(made.call, call);
+        }
+        self.settle();
+    }
+
+    pub(super) fn returned(&mut self, turn: Turn, call: NodeId) {
+        self.arrivals += 1;
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.returned(call, turn, self.arrivals);
+        }
+        match self.calls.get_mut(&call) {
+            Some(call) => call.returned = true,
+            None => self.hypotheses.iter_mut().for_each(|hypothesis| hypothesis.release(call)),
+        }
+    }
+
+    /// What is now known of a call teaches how requests act.
+    pub(super) fn learn(&mut self, call: NodeId, owner: NodeId) {
+        let probability = self.probability(call, owner);
+        let Some(Call { able, sights, moment, sort, .. }) = self.calls.get(&call) else { return };
+        let found = able.iter().zip(sights).find(|((request, _), _)| *request == owner);
+        if let Some((&(_, stand), sight)) = found {
+            self.lessons.learn_sight(*moment, sight, sights, probability);
+            if let Some(request) = self.requests.get(&owner) {
+                self.lessons.learn_step(request.sort, stand, Some(*sort), probability);
+            }
+        }
+    }
+
+    fn probability(&self, call: NodeId, owner: NodeId) -> f64 {
+        self.hypotheses.iter().filter(|hypothesis| hypothesis.owner(call) == Some(owner)).map(|h| h.weight).sum()
+    }
+
+    pub(super) fn likeliest(&self, call: NodeId) -> Option<(NodeId, f64)> {
+        if !self.calls.contains_key(&call) {
+            return None;
+        }
+        let mut owners: BTreeMap<NodeId, f64> = BTreeMap::new();
+        for hypothesis in &self.hypotheses {
+            if let Some(owner) = hypothesis.owner(call) {
+                *owners.entry(owner).or_default() += hypothesis.weight;
+            }
+        }
+        owners.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// A call is this request's: what took it for another's is unlikely, and is put right.
+    fn correct(&mut self, call: NodeId, owner: NodeId) {
+        for hypothesis in &mut self.hypotheses {
+            if hypothesis.owner(call) != Some(owner) {
+                hypothesis.correct(call, owner);
+                hypothesis.weight *= CORRECTED;
+            }
+        }
+        self.settle();
+    }
+
+    /// Nobody asks for a call any more.
+    pub(super) fn release(&mut self, call: NodeId) {
+        if self.calls.remove(&call).is_some_and(|call| call.returned) {
+            for hypothesis in &mut self.hypotheses {
+                hypothesis.release(call);
+            }
+            self.merge();
+        }
+    }
+
+    /// The likeliest hypotheses, with weights that add up to 1.
+    fn settle(&mut self) {
+        self.hypotheses.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+        self.hypotheses.truncate(HYPOTHESES);
+        let sum: f64 = self.hypotheses.iter().map(|hypothesis| hypothesis.weight).sum();
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.weight = if sum > 0.0 { hypothesis.weight / sum } else { 1.0 };
+        }
+        // What is next to impossible costs as much as what is likely.
+        self.hypotheses.retain(|hypothesis| hypothesis.weight > 1e-6);
+        if self.hypotheses.is_empty() {
+            self.hypotheses.push(Hypothesis::certain());
+        }
+    }
+
+    /// Hypotheses that differ in nothing that is still asked for are one.
+    fn merge(&mut self) {
+        let mut merged: Vec<Hypothesis> = Vec::with_capacity(self.hypotheses.len());
+        for hypothesis in self.hypotheses.drain(..) {
+            match merged.iter_mut().find(|other| other.is_like(&hypothesis)) {
+                Some(other) => other.weight += hypothesis.weight,
+                None => merged.push(hypothesis),
+            }
+        }
+        self.hypotheses = merged;
+        self.hypotheses.sort_by(|a, b| b.weight.total_cmp(&a.weight));
+    }
+
+    /// Nothing is open, and nothing is in doubt.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        let certain = Hypothesis::certain();
+        self.requests.is_empty() && self.calls.is_empty() && self.hypotheses.iter().all(|it| it.is_like(&certain))
+    }
+}
