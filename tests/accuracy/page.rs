@@ -169,7 +169,7 @@ fn targets(text: &mut String, lines: &[Known<'_>]) -> Result<()> {
     let untried = ROWS.iter().filter(|row| !lines.iter().any(|known| known.row.name == row.name)).count();
     target(
         "no row without a number",
-        format!("{failed} lines failed, {untried} rows not tried"),
+        format!("lines that failed: {failed}; rows that were not tried: {untried}"),
         failed + untried == 0,
     )?;
     Ok(())

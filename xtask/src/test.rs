@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn unit() -> Result<Counts> {
     let mut counts = libtest(setup::cargo()?.args(["test", "--no-fail-fast"]))?;
-    for (package, programs) in [("syspan-tests", &["accuracy", "bench"][..]), ("syspan-fuzz", &[])] {
+    for (package, programs) in [("syspan-tests", &["accuracy", "bench"][..]), ("syspan-fuzz", &[][..])] {
         let programs = programs.iter().flat_map(|program| ["--bin", program]);
         counts += libtest(setup::cargo()?.args(["test", "--package", package, "--lib"]).args(programs))?;
     }

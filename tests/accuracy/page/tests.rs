@@ -62,7 +62,7 @@ fn a_row_without_a_number_is_loud() {
     let page = page(vec![line("node", 16, Outcome::Failed("no\nway | out".to_owned()))]);
     assert!(with(&page, "**not measured**: no way \\| out")[0].contains("| `node` |"));
     assert_eq!(with(&page, "**not measured**: not tried yet").len(), ROWS.len() - 1);
-    assert!(with(&page, "no row without")[0].contains("| 1 lines failed,"));
+    assert!(with(&page, "no row without")[0].contains("| lines that failed: 1;"));
     assert!(with(&page, "no row without")[0].ends_with("**missed** |"));
 }
 

@@ -211,7 +211,7 @@ pub fn judge(asked: &Asked, spans: &[Span]) -> Tally {
 
 impl Asked {
     /// All spans that there must be, and their parents.
-    fn places(&self) -> impl Iterator<Item = (Place, Option<Place>)> {
+    fn places(&self) -> Vec<(Place, Option<Place>)> {
         let hops = self.hops.len();
         let mut places = Vec::new();
         for id in self.ids.clone() {
@@ -223,7 +223,7 @@ impl Asked {
                 places.extend(inside.iter().map(|role| (place(*role), Some(place(Role::Server)))));
             }
         }
-        places.into_iter()
+        places
     }
 
     /// What a span is, by what its application wrote into it.
