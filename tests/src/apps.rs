@@ -57,11 +57,17 @@ impl App {
         Self::start("gunicorn", port, &mut command, environment)
     }
 
-    /// The ASGI application `app` of a Python file, under uvicorn.
+    /// The ASGI application `app` of a Python file, under uvicorn with Python's own event loop.
     pub fn uvicorn(file: &Path, environment: &Environment) -> Result<Self> {
+        Self::uvicorn_with(&["--loop", "asyncio", "--http", "h11"], file, environment)
+    }
+
+    /// The same with another event loop.
+    pub fn uvicorn_with(event_loop: &[&str], file: &Path, environment: &Environment) -> Result<Self> {
         let port = ports::free()?;
         let (folder, module) = module(file);
         let mut command = Command::new(python("bin/uvicorn")?);
+        command.args(event_loop).args(["--timeout-keep-alive", "60"]);
         command.args(["--port", &port.to_string(), "--no-access-log", "--app-dir"]).arg(folder);
         command.arg(format!("{module}:app"));
         Self::start("uvicorn", port, &mut command, environment)
@@ -107,6 +113,12 @@ impl App {
     /// tests/apps/python-checkout/asgi.py under uvicorn.
     pub fn checkout_in_uvicorn(environment: &Environment) -> Result<Self> {
         Self::uvicorn(&crate::sources().join("apps/python-checkout/asgi.py"), environment)
+    }
+
+    /// The same with libuv's event loop, as `uvicorn[standard]` has it.
+    pub fn checkout_in_uvloop(environment: &Environment) -> Result<Self> {
+        let event_loop = ["--loop", "uvloop", "--http", "httptools"];
+        Self::uvicorn_with(&event_loop, &crate::sources().join("apps/python-checkout/asgi.py"), environment)
     }
 
     fn start(name: &str, port: u16, command: &mut Command, environment: &Environment) -> Result<Self> {

@@ -66,4 +66,5 @@ handle('/checkout', async (id) => {
 
 handle('/fanout', (id) => Promise.all([query(`fanout-${id}-a`, id), query(`fanout-${id}-b`, id), call(id)]));
 
-app.listen(Number(process.env.PORT), '127.0.0.1');
+// Longer than a client that pauses waits.
+app.listen(Number(process.env.PORT), '127.0.0.1').keepAliveTimeout = 60_000;

@@ -16,7 +16,7 @@ POOL_SIZE = int(os.environ.get("POOL_SIZE", "20"))
 
 @contextlib.asynccontextmanager
 async def clients(app):
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
     async with (
         asyncpg.create_pool(min_size=POOL_SIZE, max_size=POOL_SIZE) as app.state.pool,
         httpx.AsyncClient(limits=limits) as app.state.client,

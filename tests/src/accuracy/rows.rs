@@ -177,6 +177,14 @@ pub const ROWS: &[Row] = &[
         start: |backends| Ok(Stack::of(App::checkout_in_uvicorn(&backends.environment(&[("POOL_SIZE", "4")]))?)),
     },
     Row {
+        name: "uvicorn-uvloop",
+        what: "uvicorn with uvloop and httptools, FastAPI, asyncpg (pool of 20), httpx",
+        path: "checkout",
+        target: Target::Scheduled,
+        version: python,
+        start: |backends| Ok(Stack::of(App::checkout_in_uvloop(&backends.environment(&[("POOL_SIZE", "20")]))?)),
+    },
+    Row {
         name: "uvicorn-fanout",
         what: "uvicorn, FastAPI, asyncpg (pool of 20), httpx: all three at once (asyncio.gather)",
         path: "fanout",
