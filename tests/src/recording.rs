@@ -40,7 +40,7 @@ impl Recorder {
 
     /// Ends it and reads everything.
     pub fn stop(self) -> Result<Recording> {
-        Recording::read(&self.end(|path| fs::read_to_string(path))?)
+        Recording::read(&self.end(fs::read_to_string)?)
     }
 
     /// Ends it and copies the file.
