@@ -4,10 +4,10 @@ use std::{
     collections::BTreeMap,
     fmt::{Display, Write as _},
     fs,
-    process::Command,
 };
 
 use anyhow::{Context as _, Result};
+use syspan_tests::machine::{self, said};
 
 use crate::{
     Measurements,
@@ -45,11 +45,11 @@ impl Machine {
         let memory = field(&meminfo, "MemTotal:").context("/proc/meminfo")?;
         let loads = fs::read_to_string("/proc/loadavg")?;
         Ok(Self {
-            date: said("date", &["-u", "+%F"])?,
+            date: machine::date()?,
             processor: field(&cpuinfo, "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cpus: std::thread::available_parallelism()?.get(),
             memory: memory.trim_end_matches(" kB").parse::<u64>()? * 1024,
-            kernel: said("uname", &["-sr"])?,
+            kernel: machine::kernel()?,
             load: loads.split_whitespace().next().unwrap_or_default().to_owned(),
             revision: said("git", &["rev-parse", "--short", "HEAD"])?,
             versions: vec![
@@ -60,13 +60,6 @@ impl Machine {
             ],
         })
     }
-}
-
-/// The first line that a program prints.
-fn said(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
-    let text = [output.stdout, output.stderr].concat();
-    Ok(String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned())
 }
 
 /// The whole report.

@@ -38,11 +38,17 @@ impl App {
 
     /// The WSGI application `app` of a Python file, under gunicorn with two processes of four threads.
     pub fn gunicorn(file: &Path, environment: &Environment) -> Result<Self> {
+        Self::gunicorn_with(&["--worker-class", "gthread", "--threads", "4"], file, environment)
+    }
+
+    /// The same with two processes of another class.
+    pub fn gunicorn_with(class: &[&str], file: &Path, environment: &Environment) -> Result<Self> {
         let port = ports::free()?;
         let (folder, module) = module(file);
         let mut command = Command::new(python("bin/gunicorn")?);
         command
-            .args(["--workers", "2", "--worker-class", "gthread", "--threads", "4", "--no-control-socket"])
+            .args(["--workers", "2", "--no-control-socket"])
+            .args(class)
             .args(["--keep-alive", "60", "--graceful-timeout", "1", "--bind"])
             .arg(format!("127.0.0.1:{port}"))
             .arg("--chdir")
@@ -51,11 +57,17 @@ impl App {
         Self::start("gunicorn", port, &mut command, environment)
     }
 
-    /// The ASGI application `app` of a Python file, under uvicorn.
+    /// The ASGI application `app` of a Python file, under uvicorn with Python's own event loop.
     pub fn uvicorn(file: &Path, environment: &Environment) -> Result<Self> {
+        Self::uvicorn_with(&["--loop", "asyncio", "--http", "h11"], file, environment)
+    }
+
+    /// The same with another event loop.
+    pub fn uvicorn_with(event_loop: &[&str], file: &Path, environment: &Environment) -> Result<Self> {
         let port = ports::free()?;
         let (folder, module) = module(file);
         let mut command = Command::new(python("bin/uvicorn")?);
+        command.args(event_loop).args(["--timeout-keep-alive", "60"]);
         command.args(["--port", &port.to_string(), "--no-access-log", "--app-dir"]).arg(folder);
         command.arg(format!("{module}:app"));
         Self::start("uvicorn", port, &mut command, environment)
@@ -86,6 +98,27 @@ impl App {
     /// tests/apps/python-web/event_loop.py under uvicorn.
     pub fn event_loop(environment: &Environment) -> Result<Self> {
         Self::uvicorn(&crate::sources().join("apps/python-web/event_loop.py"), environment)
+    }
+
+    /// tests/apps/node-checkout.
+    pub fn checkout_in_node(environment: &Environment) -> Result<Self> {
+        Self::node(&crate::sources().join("apps/node-checkout/server.js"), environment)
+    }
+
+    /// tests/apps/python-checkout/wsgi.py under gunicorn with workers of this class.
+    pub fn checkout_in_gunicorn(class: &[&str], environment: &Environment) -> Result<Self> {
+        Self::gunicorn_with(class, &crate::sources().join("apps/python-checkout/wsgi.py"), environment)
+    }
+
+    /// tests/apps/python-checkout/asgi.py under uvicorn.
+    pub fn checkout_in_uvicorn(environment: &Environment) -> Result<Self> {
+        Self::uvicorn(&crate::sources().join("apps/python-checkout/asgi.py"), environment)
+    }
+
+    /// The same with libuv's event loop, as `uvicorn[standard]` has it.
+    pub fn checkout_in_uvloop(environment: &Environment) -> Result<Self> {
+        let event_loop = ["--loop", "uvloop", "--http", "httptools"];
+        Self::uvicorn_with(&event_loop, &crate::sources().join("apps/python-checkout/asgi.py"), environment)
     }
 
     fn start(name: &str, port: u16, command: &mut Command, environment: &Environment) -> Result<Self> {

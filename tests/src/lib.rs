@@ -1,11 +1,14 @@
 //! What the end-to-end tests and the demo are made of: servers, applications and collectors with own ports and data
 //! folders that end with the value that started them, the agent itself, and a plain HTTP client.
 
+pub mod accuracy;
 pub mod apps;
 pub mod bpf;
 pub mod causes;
 pub mod cgroup;
+pub mod downstream;
 pub mod http;
+pub mod machine;
 pub mod mariadb;
 pub mod mixed;
 pub mod network;

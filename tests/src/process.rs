@@ -1,6 +1,6 @@
 //! What the kernel says of a process: CPU time, memory, descriptors and children.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -28,6 +28,15 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 pub fn children(pid: u32) -> Result<Vec<u32>> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     children.split_whitespace().map(|child| Ok(child.parse()?)).collect()
+}
+
+/// The process and all that descend from it.
+pub fn family(pid: u32) -> Result<BTreeSet<u32>> {
+    let mut family = BTreeSet::from([pid]);
+    for child in children(pid)? {
+        family.extend(self::family(child)?);
+    }
+    Ok(family)
 }
 
 /// How many descriptors it has open.

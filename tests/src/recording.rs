@@ -1,6 +1,10 @@
 //! `syspan record`, and the bytes in a recording (docs/recording.md).
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -36,10 +40,20 @@ impl Recorder {
 
     /// Ends it and reads everything.
     pub fn stop(self) -> Result<Recording> {
+        Recording::read(&self.end(fs::read_to_string)?)
+    }
+
+    /// Ends it and copies the file.
+    pub fn keep(self, file: &Path) -> Result<()> {
+        self.end(|path| fs::copy(path, file))?;
+        Ok(())
+    }
+
+    fn end<T>(self, take: impl FnOnce(PathBuf) -> std::io::Result<T>) -> Result<T> {
         let path = self.path();
         let Self { server, folder: _folder } = self;
         ensure!(server.stop()?.success(), "syspan record failed");
-        Recording::read(&fs::read_to_string(path)?)
+        Ok(take(path)?)
     }
 
     fn path(&self) -> PathBuf {

@@ -1,5 +1,6 @@
-//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|bench|fuzz|soak`.
+//! The only build driver: `cargo xtask setup|build|test|lint|vm|demo|accuracy|bench|fuzz|soak`.
 
+mod accuracy;
 mod bench;
 mod build;
 mod demo;
@@ -39,6 +40,8 @@ enum Command {
     Vm(vm::Options),
     /// A small shop, traced: ends with the trace that shows its forgotten N+1 query
     Demo(demo::Options),
+    /// How many parents are right: writes docs/accuracy.md
+    Accuracy(accuracy::Options),
     /// What tracing costs: writes docs/benchmarks.md
     Bench(bench::Options),
     /// An hour of load with the agent beside it: does it grow, does it harm? Writes target/soak/report.md
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::run(),
         Command::Vm(options) => vm::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Accuracy(options) => accuracy::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

@@ -86,8 +86,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn unit() -> Result<Counts> {
     let mut counts = libtest(setup::cargo()?.args(["test", "--no-fail-fast"]))?;
-    for package in ["syspan-tests", "syspan-fuzz"] {
-        counts += libtest(setup::cargo()?.args(["test", "--package", package, "--lib"]))?;
+    for (package, programs) in [("syspan-tests", &["accuracy", "bench"][..]), ("syspan-fuzz", &[][..])] {
+        let programs = programs.iter().flat_map(|program| ["--bin", program]);
+        counts += libtest(setup::cargo()?.args(["test", "--package", package, "--lib"]).args(programs))?;
     }
     Ok(counts)
 }

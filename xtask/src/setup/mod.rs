@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Fuzz,
     /// End-to-end tests and the demo as well: servers, applications.
     Everything,
+    /// The same, and the applications whose parents are judged.
+    Accuracy,
 }
 
 /// Installs what the scope needs and this machine lacks.
@@ -26,11 +28,11 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     match scope {
         Scope::Build => {}
         Scope::Fuzz => needed.extend_from_slice(packages::FUZZ),
-        Scope::Everything => needed.extend_from_slice(packages::SERVERS),
+        Scope::Everything | Scope::Accuracy => needed.extend_from_slice(packages::SERVERS),
     }
     packages::install(&needed)?;
     toolchain.install_linker()?;
-    if scope == Scope::Everything {
+    if matches!(scope, Scope::Everything | Scope::Accuracy) {
         apps::install()?;
     }
     Ok(())
