@@ -288,10 +288,10 @@ impl Handoffs {
 
     /// A request is over, or a call is explained otherwise.
     pub fn forget(&mut self, node: NodeId) {
-        if let Some(request) = self.requests.remove(&node) {
-            if self.reading.get(&request.reader) == Some(&node) {
-                self.reading.remove(&request.reader);
-            }
+        if let Some(request) = self.requests.remove(&node)
+            && self.reading.get(&request.reader) == Some(&node)
+        {
+            self.reading.remove(&request.reader);
         }
         if let Some(strand) = self.callers.remove(&node)
             && let Some(worker) = self.workers.get_mut(&strand)
