@@ -13,7 +13,10 @@ use crate::{
     processes::{Process, Runtime},
     protocols::{ExchangeId, Options, Role, Signal, Signals},
     streams::{Connection, Loss, Losses},
-    traces::tracker::{NodeId, Request, Tracker},
+    traces::{
+        inference::Freed,
+        tracker::{NodeId, Request, Tracker},
+    },
 };
 
 /// What turns a connection's signals into spans: everything but the connections themselves.
@@ -170,7 +173,8 @@ impl Traces {
                         context,
                         alone: opened == 1,
                         freed: self.is_freed(followed, task),
-                        scarce: self.is_scarce(followed, task.pid),
+                        scarce: self.scarce(followed, task),
+                        server: server(followed),
                         opener,
                     };
                     self.requests.opened += 1;
@@ -219,10 +223,17 @@ impl Traces {
         self.idle.get(&key).is_none_or(|idle| idle.all <= fresh(idle))
     }
 
-    /// Whether the process has no other idle connection to the server of this one: others may wait for it.
-    fn is_scarce(&self, followed: &Followed, pid: Pid) -> bool {
+    /// When the connection became free that is used now, if the process has no other idle one to its server: others may have waited for it.
+    fn scarce(&self, followed: &Followed, task: Task) -> Option<Freed> {
+        let (turn, freed) = (task.in_turn(), followed.last_reader?);
         let own = u32::from(followed.idle_of.is_some());
-        self.idle.get(&(pid, server(followed))).is_none_or(|idle| idle.all <= own)
+        let others = self.idle.get(&(task.pid, server(followed))).is_some_and(|idle| idle.all > own);
+        match turn.number.wrapping_sub(freed.number) {
+            _ if others || turn.strand != freed.strand || followed.last_caller.is_none() => None,
+            0 => Some(Freed::ThisTurn),
+            1 => Some(Freed::LastTurn),
+            _ => None,
+        }
     }
 
     /// Counts the connection as idle, or no longer.

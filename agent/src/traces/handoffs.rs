@@ -55,9 +55,12 @@ struct Call {
 struct Worker {
     /// In the order of their beginnings.
     calls: Vec<Call>,
-    /// The call whose response it read last, in which turn; and how many reads there were since it last wrote something.
+    /// The call whose response it read last, in which turn.
     read: Option<(Turn, NodeId)>,
+    /// How many things it read one after the other, without writing anything in between.
     reads: u32,
+    /// It has written something since.
+    wrote: bool,
     /// The request for which it was started, and whether it has made a call since.
     started_for: Option<(NodeId, bool)>,
 }
@@ -120,7 +123,7 @@ impl Handoffs {
     /// A strand has made a call whose request is not known.
     pub fn call_made(&mut self, turn: Turn, call: NodeId, start: Time) {
         let worker = self.workers.get_or_insert_mut(turn.strand, Worker::default);
-        worker.reads = 0;
+        worker.wrote = true;
         if worker.calls.len() >= CALL_LIMIT {
             let forgotten = worker.calls.remove(0);
             self.callers.remove(&forgotten.node);
@@ -152,7 +155,7 @@ impl Handoffs {
     /// A strand has written something whose request is known.
     pub fn written(&mut self, strand: Strand) {
         if let Some(worker) = self.workers.get_mut(&strand) {
-            worker.reads = 0;
+            worker.wrote = true;
         }
     }
 
@@ -166,8 +169,13 @@ impl Handoffs {
         }) else {
             return;
         };
+        let other_turn = worker.read.is_some_and(|(before, _)| read.is_some_and(|(turn, _)| turn != before));
         // The parts of one response are one read.
-        worker.reads += u32::from(read.is_none() || worker.reads == 0 || worker.read != read);
+        if std::mem::take(&mut worker.wrote) || other_turn {
+            worker.reads = 1;
+        } else if read.is_none() || worker.read != read {
+            worker.reads += 1;
+        }
         worker.read = read;
     }
 
@@ -221,7 +229,8 @@ impl Handoffs {
         let mut decisions = Vec::new();
         let strand = turn.strand;
         if let Some(worker) = self.workers.get_mut(&strand) {
-            let reads = std::mem::take(&mut worker.reads);
+            worker.wrote = true;
+            let reads = worker.reads;
             // Read by another thread or not: this one goes on with it.
             if let Some((read, call)) = worker.read.take()
                 && read == turn

@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    event::{Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
+    event::{Address, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
     processes::{Process, Runtime},
     protocols::{Exchange, IncomingContext, Role, likeness::Likeness},
     traces::{
@@ -25,7 +25,7 @@ use crate::{
         ends::Ends,
         handoffs::{Decision, Handoffs},
         ids::Ids,
-        inference::{Inference, Made},
+        inference::{Freed, Inference, Made},
         lineage::{Known, Lineages, Settlement},
         span::{Evidence, Kind, Span, SpanId, TraceId},
         tasks::Tasks,
@@ -87,8 +87,10 @@ pub struct Request<'a> {
     pub alone: bool,
     /// The answer to the connection's latest call was read in this turn.
     pub freed: bool,
-    /// The process has no other idle connection to this server.
-    pub scarce: bool,
+    /// When the connection became free, if it is the only idle one.
+    pub scarce: Option<Freed>,
+    /// What the connections of a pool have in common.
+    pub server: Address,
     /// The first exchange of a connection that was set up for a request.
     pub opener: Option<NodeId>,
 }
@@ -261,7 +263,8 @@ impl Tracker {
                 time: request.start,
                 socket: request.socket.id,
                 sort: request.likeness,
-                scarce: request.scarce,
+                freed: request.scarce,
+                server: request.server.clone(),
             };
             self.inference.call_made(&made, owner);
         }

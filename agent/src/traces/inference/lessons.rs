@@ -4,15 +4,18 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::hypothesis::Stand;
+use super::{Freed, Made, hypothesis::Stand};
 use crate::{
-    event::{SocketId, Turn},
+    event::{Address, SocketId, Turn},
     protocols::likeness::Likeness,
     traces::tracker::NodeId,
 };
 
 /// Steps of requests that are remembered: by sort of request, and how many calls of which sort it has made.
 const STEP_LIMIT: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
+
+/// What is done, of which is remembered who does it: servers that a process calls.
+const MOMENT_LIMIT: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 
 /// Calls after which a request's steps are all alike: loops are as long as their input.
 const MAX_STEPS: u32 = 24;
@@ -33,14 +36,25 @@ const STRONGEST: f64 = 8.0;
 pub(super) const NOBODY: f64 = 0.002;
 
 /// What is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Moment {
     /// A request is answered.
     Answer,
-    /// A call is made.
-    Call,
-    /// A call is made on the only idle connection: it may have waited for it.
-    Scarce,
+    /// A server is called.
+    Call(Address),
+    /// It is called on a connection for which somebody may have waited.
+    Freed(Freed, Address),
+}
+
+impl Moment {
+    /// Of a call.
+    pub(super) fn of(made: &Made) -> Self {
+        let server = made.server.clone();
+        match made.freed {
+            Some(freed) => Self::Freed(freed, server),
+            None => Self::Call(server),
+        }
+    }
 }
 
 /// What is seen of a request when somebody acts: 1 where it is so, else 0.
@@ -135,9 +149,8 @@ struct Next {
 /// Everything that was learnt of a process.
 #[derive(Debug, Clone)]
 pub(super) struct Lessons {
-    answers: Leaning,
-    calls: Leaning,
-    scarce: Leaning,
+    style: Style,
+    leanings: LruCache<Moment, Leaning>,
     steps: LruCache<(Likeness, u32, Likeness), Next>,
 }
 
@@ -170,32 +183,27 @@ impl Style {
 impl Lessons {
     /// Nothing is learnt yet. A connection that is scarce goes to who has waited longest.
     pub(super) fn new(style: Style) -> Self {
-        Self {
-            answers: style.expects(),
-            calls: style.expects(),
-            scarce: Style::InOrder.expects(),
-            steps: LruCache::new(STEP_LIMIT),
-        }
+        Self { style, leanings: LruCache::new(MOMENT_LIMIT), steps: LruCache::new(STEP_LIMIT) }
     }
 
     /// How likely each of those that could act is the one that does.
-    pub(super) fn likely(&self, moment: Moment, among: &[Sight]) -> Vec<f64> {
+    pub(super) fn likely(&self, moment: &Moment, among: &[Sight]) -> Vec<f64> {
+        self.leanings.peek(moment).copied().unwrap_or_else(|| self.expected(moment)).shares(among)
+    }
+
+    fn expected(&self, moment: &Moment) -> Leaning {
         match moment {
-            Moment::Answer => &self.answers,
-            Moment::Call => &self.calls,
-            Moment::Scarce => &self.scarce,
+            // Connections go to who has waited longest, once the loop goes on.
+            Moment::Freed(Freed::ThisTurn, _) => Style::InOrder.expects(),
+            Moment::Freed(Freed::LastTurn, _) if self.style == Style::NextTurn => Style::InOrder.expects(),
+            _ => self.style.expects(),
         }
-        .shares(among)
     }
 
     /// One that looked like this acted; `weight`: how certain that is.
-    pub(super) fn learn_sight(&mut self, moment: Moment, acted: &Sight, among: &[Sight], weight: f64) {
-        match moment {
-            Moment::Answer => &mut self.answers,
-            Moment::Call => &mut self.calls,
-            Moment::Scarce => &mut self.scarce,
-        }
-        .learn(acted, among, weight);
+    pub(super) fn learn_sight(&mut self, moment: &Moment, acted: &Sight, among: &[Sight], weight: f64) {
+        let expected = self.expected(moment);
+        self.leanings.get_or_insert_mut(moment.clone(), || expected).learn(acted, among, weight);
     }
 
     /// How likely the next step of a request of this sort is a call of that sort, or (`None`) its answer.

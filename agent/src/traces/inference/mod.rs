@@ -22,7 +22,7 @@ use lru::LruCache;
 
 use self::{lessons::Style, solver::Solver};
 use crate::{
-    event::{Pid, SocketId, Time, Turn},
+    event::{Address, Pid, SocketId, Time, Turn},
     protocols::likeness::Likeness,
     traces::{span::Confidence, tracker::NodeId},
 };
@@ -37,7 +37,7 @@ const CLEARLY: f64 = 0.5;
 const BETTER: f64 = 30.0;
 
 /// A call, as the solvers are told of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Made {
     /// It.
     pub call: NodeId,
@@ -47,10 +47,21 @@ pub struct Made {
     pub time: Time,
     /// Its connection.
     pub socket: SocketId,
+    /// The server at its other end.
+    pub server: Address,
     /// What sort of request it is.
     pub sort: Likeness,
-    /// The process had no other idle connection to that server: somebody may have waited for this one.
-    pub scarce: bool,
+    /// When the connection became free, if somebody may have waited for it.
+    pub freed: Option<Freed>,
+}
+
+/// When the process's only idle connection to a server became free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Freed {
+    /// In this turn of this strand.
+    ThisTurn,
+    /// In the strand's turn before.
+    LastTurn,
 }
 
 /// The solvers of all processes.

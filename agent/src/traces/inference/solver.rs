@@ -132,22 +132,22 @@ impl Solver {
 
     /// A call of a known request: hypotheses in which it could hardly make one now are unlikely.
     pub(super) fn certain(&mut self, made: &Made, owner: NodeId) {
-        let moment = if made.scarce { Moment::Scarce } else { Moment::Call };
-        self.acts(owner, made.turn, Some(made.socket), moment, Some(made.sort));
+        let moment = Moment::of(made);
+        self.acts(owner, made.turn, Some(made.socket), &moment, Some(made.sort));
         for hypothesis in &mut self.hypotheses {
             hypothesis.makes(owner, made);
         }
     }
 
     pub(super) fn answered(&mut self, turn: Turn, request: NodeId) {
-        self.acts(request, turn, None, Moment::Answer, None);
+        self.acts(request, turn, None, &Moment::Answer, None);
         for hypothesis in &mut self.hypotheses {
             hypothesis.answers(request);
         }
     }
 
     /// A request is seen to act: weighs the hypotheses, and learns.
-    fn acts(&mut self, request: NodeId, turn: Turn, socket: Option<SocketId>, moment: Moment, next: Option<Likeness>) {
+    fn acts(&mut self, request: NodeId, turn: Turn, socket: Option<SocketId>, moment: &Moment, next: Option<Likeness>) {
         let Some(&Request { sort, .. }) = self.requests.get(&request) else { return };
         let mut lesson = None;
         let (mut foreseen, mut expected) = (0.0, 0.0);
@@ -169,7 +169,7 @@ impl Solver {
             }
             self.lessons.learn_step(sort, stand, next, weight);
         }
-        if moment == Moment::Answer {
+        if *moment == Moment::Answer {
             self.reliability += (expected - self.reliability) * RELEARN;
         }
         self.foresight = self.foresight * FADE + foreseen.max(f64::MIN_POSITIVE).ln();
@@ -178,7 +178,7 @@ impl Solver {
 
     /// A call that could be any open request's: every hypothesis goes on as several.
     pub(super) fn guess(&mut self, made: &Made) {
-        let moment = if made.scarce { Moment::Scarce } else { Moment::Call };
+        let moment = Moment::of(made);
         // (weight, hypothesis, request); no request: it is nobody's.
         let mut branches: Vec<(f64, usize, Option<NodeId>)> = Vec::new();
         let mut call = None;
@@ -188,12 +188,12 @@ impl Solver {
                 hypothesis.stands().filter(|&(request, stand)| !stand.answering && open(request).is_some()).collect();
             let sights = lessons::sights(&able, made.turn, Some(made.socket));
             branches.push((hypothesis.weight * lessons::NOBODY, number, None));
-            for (&(request, stand), likely) in able.iter().zip(self.lessons.likely(moment, &sights)) {
+            for (&(request, stand), likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
                 let sort = open(request).map(|request| request.sort).unwrap_or_default();
                 let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
                 branches.push((hypothesis.weight * likely, number, Some(request)));
             }
-            call.get_or_insert(Call { able, sights, moment, sort: made.sort, returned: false });
+            call.get_or_insert(Call { able, sights, moment: moment.clone(), sort: made.sort, returned: false });
         }
         branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
         branches.truncate(HYPOTHESES);
@@ -229,7 +229,7 @@ impl Solver {
         let Some(Call { able, sights, moment, sort, .. }) = self.calls.get(&call) else { return };
         let found = able.iter().zip(sights).find(|((request, _), _)| *request == owner);
         if let Some((&(_, stand), sight)) = found {
-            self.lessons.learn_sight(*moment, sight, sights, probability);
+            self.lessons.learn_sight(moment, sight, sights, probability);
             if let Some(request) = self.requests.get(&owner) {
                 self.lessons.learn_step(request.sort, stand, Some(*sort), probability);
             }

@@ -9,15 +9,15 @@ fn turn(number: u32) -> Turn {
     Turn { strand: Strand::Thread(PID, 1), number }
 }
 
-fn made(call: NodeId, turn: Turn, scarce: bool) -> Made {
-    Made { call, turn, time: 1000, socket: call, sort: Likeness::default(), scarce }
+fn made(call: NodeId, turn: Turn, freed: Option<Freed>) -> Made {
+    Made { call, turn, time: 1000, socket: call, server: Address::Unix(1, None), sort: Likeness::default(), freed }
 }
 
 #[test]
 fn a_single_open_request_is_the_likely_one() {
     let mut inference = Inference::default();
     inference.request_read(turn(1), 10, 1, Likeness::default());
-    inference.call_made(&made(11, turn(3), false), None);
+    inference.call_made(&made(11, turn(3), None), None);
     let (request, confidence) = inference.parent(PID, 11).unwrap();
     assert_eq!(request, 10);
     assert!(confidence >= Confidence::new(0.95), "{confidence:?}");
@@ -33,7 +33,7 @@ fn of_two_that_look_alike_none_is_clearly_likelier() {
         inference.answered(turn(9), 999); // nobody that is known
     }
     let strange = Turn { strand: Strand::Thread(PID, 7), number: 4 };
-    inference.call_made(&made(11, strange, false), None);
+    inference.call_made(&made(11, strange, None), None);
     let confidence = inference.parent(PID, 11).map(|(_, confidence)| confidence);
     assert!(confidence.is_none_or(|confidence| confidence < Confidence::new(0.9)), "{confidence:?}");
 }
@@ -44,7 +44,7 @@ fn what_is_seen_later_decides() {
     let mut inference = Inference::default();
     inference.request_read(turn(1), 10, 1, Likeness::default());
     inference.request_read(turn(1), 20, 1, Likeness::default());
-    inference.call_made(&made(11, turn(2), false), None);
+    inference.call_made(&made(11, turn(2), None), None);
     inference.answered(turn(2), 10);
     let (request, _) = inference.parent(PID, 11).unwrap();
     assert_eq!(request, 20);
@@ -55,8 +55,8 @@ fn what_turns_out_decides_the_others() {
     let mut inference = Inference::default();
     inference.request_read(turn(1), 10, 1, Likeness::default());
     inference.request_read(turn(1), 20, 1, Likeness::default());
-    inference.call_made(&made(11, turn(2), false), None);
-    inference.call_made(&made(21, turn(2), false), None);
+    inference.call_made(&made(11, turn(2), None), None);
+    inference.call_made(&made(21, turn(2), None), None);
     inference.decided(PID, 11, 20);
     assert_eq!(inference.parent(PID, 11), None, "nobody asks any more");
     assert_eq!(inference.parent(PID, 21).unwrap().0, 10);
@@ -68,7 +68,7 @@ fn nothing_is_kept_of_what_is_over() {
     for round in 0..100 {
         let (request, call) = (2 * round, 2 * round + 1);
         inference.request_read(turn(1), request, 1, Likeness::default());
-        inference.call_made(&made(call, turn(2), false), None);
+        inference.call_made(&made(call, turn(2), None), None);
         inference.call_returned(turn(3), call);
         inference.answered(turn(3), request);
         inference.forget_call(PID, call);
