@@ -228,17 +228,13 @@ impl Engine {
         self.forget(socket.id, socket.time, output);
         self.traces.tracker.ends().opened(&socket);
         let task = socket.task;
-        let setup = if socket.origin == Origin::Connected { self.traces.working_for(task, false) } else { None };
-        if let Some(request) = setup {
-            self.traces.tracker.tasks().call_made(request);
-        }
-        let setup = setup.map_or(Waiting::Nobody, |request| Waiting::Connecting(request, task.in_turn()));
+        let waiting = if socket.origin == Origin::Connected { self.traces.connects(&socket) } else { Waiting::Nobody };
         let id = socket.id;
         let followed = Followed {
             connection: Connection::new(socket),
             open: BTreeMap::new(),
             pid: task.pid,
-            waiting: setup,
+            waiting,
             last_caller: None,
             last_reader: None,
             missed_before: self.traces.missed(),

@@ -9,7 +9,7 @@ use std::{
 use super::Output;
 use crate::{
     accounts::Requests,
-    event::{Address, Data, Direction, Pid, SocketId, Task, Turn},
+    event::{Address, Data, Direction, Pid, Socket, SocketId, Task, Turn},
     processes::{Process, Runtime},
     protocols::{ExchangeId, Options, Role, Signal, Signals},
     streams::{Connection, Loss, Losses},
@@ -67,6 +67,8 @@ pub(super) struct Followed {
 pub(super) enum Waiting {
     /// Nobody.
     Nobody,
+    /// Some request's task connected, nobody knows whose, and nothing was moved yet: the first exchange is to have this number.
+    Reserved(NodeId),
     /// A request's task connected, and nothing was received yet. A first exchange now is that request's.
     Connecting(NodeId, Turn),
     /// The same, and the peer has said something (greeting, authentication), but the connection is not ready.
@@ -83,7 +85,7 @@ impl Waiting {
         match self {
             Waiting::Connecting(request, _) | Waiting::Greeting(request, _) => Some(request),
             Waiting::Asked(request, _) => request,
-            Waiting::Nobody | Waiting::Answered(..) => None,
+            Waiting::Nobody | Waiting::Reserved(_) | Waiting::Answered(..) => None,
         }
     }
 }
@@ -94,6 +96,9 @@ impl Traces {
         let task = data.task;
         let oldest = followed.open.first_key_value().map(|(_, &node)| node);
         let newest = followed.open.last_key_value().map(|(_, &node)| node);
+        if let (Waiting::Reserved(_), Direction::Read) = (followed.waiting, data.direction) {
+            self.served(followed);
+        }
         match (followed.connection.local_role(), data.direction) {
             (Some(Role::Server), Direction::Write) => {
                 if let Some(request) = oldest {
@@ -121,7 +126,7 @@ impl Traces {
                     Some(caller) if caller == task.in_turn() => {}
                     _ => self.tracker.other_read(task, None),
                 },
-                (Waiting::Nobody, None) => {}
+                (Waiting::Nobody | Waiting::Reserved(_), None) => {}
             },
             (_, Direction::Write) => {}
         }
@@ -160,6 +165,13 @@ impl Traces {
                         Waiting::Connecting(request, _) => Some(request),
                         _ => None,
                     };
+                    let reserved = match followed.waiting {
+                        Waiting::Reserved(number) => {
+                            followed.waiting = Waiting::Nobody;
+                            Some(number)
+                        }
+                        _ => None,
+                    };
                     // Before the exchange counts: both at once would look like two calls.
                     self.served(followed);
                     let request = Request {
@@ -176,6 +188,7 @@ impl Traces {
                         scarce: self.scarce(followed, task),
                         server: server(followed),
                         opener,
+                        reserved,
                     };
                     self.requests.opened += 1;
                     let runtime = self.runtime(task.pid);
@@ -268,7 +281,11 @@ impl Traces {
 
     /// Nobody waits any more.
     fn served(&mut self, followed: &mut Followed) {
-        if let Some(request) = std::mem::replace(&mut followed.waiting, Waiting::Nobody).request() {
+        let waiting = std::mem::replace(&mut followed.waiting, Waiting::Nobody);
+        if let Waiting::Reserved(number) = waiting {
+            self.tracker.unreserve(followed.pid, number);
+        }
+        if let Some(request) = waiting.request() {
             self.tracker.tasks().call_done(request);
         }
     }
@@ -303,6 +320,16 @@ impl Traces {
         self.tracker.tasks().working_for(task.in_turn(), freed)
     }
 
+    /// A process connects to a server: for whom.
+    pub(super) fn connects(&mut self, socket: &Socket) -> Waiting {
+        let task = socket.task;
+        if let Some(request) = self.working_for(task, false) {
+            self.tracker.tasks().call_made(request);
+            return Waiting::Connecting(request, task.in_turn());
+        }
+        self.tracker.reserve(socket, server_of(&socket.peer)).map_or(Waiting::Nobody, Waiting::Reserved)
+    }
+
     pub(super) fn runtime(&self, pid: Pid) -> Runtime {
         self.processes.get(&pid).map_or(Runtime::default(), |process| process.runtime)
     }
@@ -315,7 +342,11 @@ impl Traces {
 
 /// What a pool's connections have in common. On a Unix socket each has its own number, and the server's path.
 fn server(followed: &Followed) -> Address {
-    match &followed.connection.socket.peer {
+    server_of(&followed.connection.socket.peer)
+}
+
+fn server_of(peer: &Address) -> Address {
+    match peer {
         Address::Unix(_, path @ Some(_)) => Address::Unix(0, path.clone()),
         peer => peer.clone(),
     }

@@ -93,6 +93,8 @@ pub struct Request<'a> {
     pub server: Address,
     /// The first exchange of a connection that was set up for a request.
     pub opener: Option<NodeId>,
+    /// The number that was reserved for it when its connection was opened.
+    pub reserved: Option<NodeId>,
 }
 
 /// All open exchanges.
@@ -169,8 +171,7 @@ impl Tracker {
 
     /// A request was sent or received: decides its parent, or that it is to be decided later.
     pub fn opened(&mut self, request: Request<'_>, runtime: Runtime, spans: &mut Vec<Span>) -> NodeId {
-        let id = self.next;
-        self.next += 1;
+        let id = request.reserved.unwrap_or_else(|| self.number());
         let context = context::extract(&request.context);
         self.lineages.open(id, self.ids.span(), self.ids.trace());
         let (node, settlement) = match request.role {
@@ -187,6 +188,30 @@ impl Tracker {
             }
         }
         id
+    }
+
+    fn number(&mut self) -> NodeId {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+
+    /// A process opens a connection, and it is not known for which of its requests: a number for the first call on it, which is that
+    /// request's.
+    pub fn reserve(&mut self, socket: &Socket, server: Address) -> Option<NodeId> {
+        if !self.tasks.has_open(socket.task.pid) {
+            return None;
+        }
+        let call = self.number();
+        let (turn, sort) = (socket.task.in_turn(), Likeness::default());
+        let made = Made { call, turn, time: socket.time, socket: socket.id, server, sort, freed: None };
+        self.inference.call_made(&made, None);
+        Some(call)
+    }
+
+    /// No call follows on a connection that was opened.
+    pub fn unreserve(&mut self, pid: Pid, number: NodeId) {
+        self.inference.call_dropped(pid, number);
     }
 
     fn serve(
@@ -256,7 +281,14 @@ impl Tracker {
         } else {
             self.handoffs.written(turn.strand);
         }
-        if settlement.is_none() || owner.is_some() {
+        if request.reserved.is_some() {
+            self.inference.call_is(pid, id, request.likeness);
+            match (owner, &settlement) {
+                (Some(owner), _) => self.inference.decided(pid, id, owner),
+                (None, Some(_)) => self.inference.forget_call(pid, id),
+                (None, None) => {}
+            }
+        } else if settlement.is_none() || owner.is_some() {
             let made = Made {
                 call: id,
                 turn,

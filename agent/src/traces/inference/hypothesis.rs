@@ -106,6 +106,17 @@ impl Hypothesis {
         self.owned.get(self.find(call).ok()?).map(|owned| owned.owner)
     }
 
+    /// What sort a call is.
+    pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
+        let Ok(at) = self.find(call) else { return };
+        let Some(owned) = self.owned.get_mut(at) else { return };
+        owned.sort = sort;
+        let (owner, socket) = (owned.owner, owned.socket);
+        if let Some(stand) = self.stand_mut(owner).filter(|stand| stand.socket == Some(socket)) {
+            stand.last = sort;
+        }
+    }
+
     /// The response to a call was read.
     pub(super) fn returned(&mut self, call: NodeId, turn: Turn, arrival: u64) {
         let Ok(at) = self.find(call) else { return };

@@ -95,6 +95,11 @@ impl Inference {
         }
     }
 
+    /// What sort of call one is that was made before that was known.
+    pub fn call_is(&mut self, pid: Pid, call: NodeId, sort: Likeness) {
+        self.of(pid).iter_mut().for_each(|solver| solver.call_is(call, sort));
+    }
+
     /// The response to a call was read completely.
     pub fn call_returned(&mut self, turn: Turn, call: NodeId) {
         self.of(turn.strand.pid()).iter_mut().for_each(|solver| solver.returned(turn, call));

@@ -125,6 +125,15 @@ impl Solver {
         self.merge();
     }
 
+    pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.sort = sort;
+        }
+        for hypothesis in &mut self.hypotheses {
+            hypothesis.call_is(call, sort);
+        }
+    }
+
     pub(super) fn calls_of(&self, request: NodeId) -> Vec<NodeId> {
         let is_its = |call: &&NodeId| self.likeliest(**call).is_some_and(|(owner, _)| owner == request);
         self.calls.keys().filter(is_its).copied().collect()
