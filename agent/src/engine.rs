@@ -228,13 +228,15 @@ impl Engine {
         self.forget(socket.id, socket.time, output);
         self.traces.tracker.ends().opened(&socket);
         let task = socket.task;
-        let waiting = if socket.origin == Origin::Connected { self.traces.connects(&socket) } else { Waiting::Nobody };
+        let (waiting, reserved) =
+            if socket.origin == Origin::Connected { self.traces.connects(&socket) } else { (Waiting::Nobody, None) };
         let id = socket.id;
         let followed = Followed {
             connection: Connection::new(socket),
             open: BTreeMap::new(),
             pid: task.pid,
             waiting,
+            reserved,
             last_caller: None,
             last_reader: None,
             missed_before: self.traces.missed(),

@@ -51,6 +51,9 @@ pub(super) struct Followed {
     pub(super) pid: Pid,
     /// Who waits for it without an exchange being open.
     pub(super) waiting: Waiting,
+    /// The number of the next exchange: what comes before it on this connection (it is opened, a statement is prepared) was done for
+    /// the same request, whichever that is.
+    pub(super) reserved: Option<NodeId>,
     /// Who made the last call on it that is over.
     pub(super) last_caller: Option<Turn>,
     /// Who read something on it last.
@@ -67,8 +70,6 @@ pub(super) struct Followed {
 pub(super) enum Waiting {
     /// Nobody.
     Nobody,
-    /// Some request's task connected, nobody knows whose, and nothing was moved yet: the first exchange is to have this number.
-    Reserved(NodeId),
     /// A request's task connected, and nothing was received yet. A first exchange now is that request's.
     Connecting(NodeId, Turn),
     /// The same, and the peer has said something (greeting, authentication), but the connection is not ready.
@@ -85,7 +86,7 @@ impl Waiting {
         match self {
             Waiting::Connecting(request, _) | Waiting::Greeting(request, _) => Some(request),
             Waiting::Asked(request, _) => request,
-            Waiting::Nobody | Waiting::Reserved(_) | Waiting::Answered(..) => None,
+            Waiting::Nobody | Waiting::Answered(..) => None,
         }
     }
 }
@@ -96,9 +97,6 @@ impl Traces {
         let task = data.task;
         let oldest = followed.open.first_key_value().map(|(_, &node)| node);
         let newest = followed.open.last_key_value().map(|(_, &node)| node);
-        if let (Waiting::Reserved(_), Direction::Read) = (followed.waiting, data.direction) {
-            self.served(followed);
-        }
         match (followed.connection.local_role(), data.direction) {
             (Some(Role::Server), Direction::Write) => {
                 if let Some(request) = oldest {
@@ -126,7 +124,7 @@ impl Traces {
                     Some(caller) if caller == task.in_turn() => {}
                     _ => self.tracker.other_read(task, None),
                 },
-                (Waiting::Nobody | Waiting::Reserved(_), None) => {}
+                (Waiting::Nobody, None) => {}
             },
             (_, Direction::Write) => {}
         }
@@ -149,6 +147,11 @@ impl Traces {
             if let Some(request) = request {
                 self.tracker.tasks().call_made(request);
             }
+            if request.is_none() && followed.reserved.is_none() {
+                let (server, freed) = (server(followed), self.scarce(followed, data.task));
+                followed.reserved =
+                    self.tracker.reserve(&followed.connection.socket, server, data.task, data.time, freed);
+            }
             followed.waiting = Waiting::Asked(request, data.task.in_turn());
         }
     }
@@ -165,13 +168,7 @@ impl Traces {
                         Waiting::Connecting(request, _) => Some(request),
                         _ => None,
                     };
-                    let reserved = match followed.waiting {
-                        Waiting::Reserved(number) => {
-                            followed.waiting = Waiting::Nobody;
-                            Some(number)
-                        }
-                        _ => None,
-                    };
+                    let reserved = followed.reserved.take();
                     // Before the exchange counts: both at once would look like two calls.
                     self.served(followed);
                     let request = Request {
@@ -281,11 +278,7 @@ impl Traces {
 
     /// Nobody waits any more.
     fn served(&mut self, followed: &mut Followed) {
-        let waiting = std::mem::replace(&mut followed.waiting, Waiting::Nobody);
-        if let Waiting::Reserved(number) = waiting {
-            self.tracker.unreserve(followed.pid, number);
-        }
-        if let Some(request) = waiting.request() {
+        if let Some(request) = std::mem::replace(&mut followed.waiting, Waiting::Nobody).request() {
             self.tracker.tasks().call_done(request);
         }
     }
@@ -301,6 +294,9 @@ impl Traces {
     /// A connection is followed no longer.
     pub(super) fn drop_open(&mut self, socket: SocketId, mut followed: Followed, output: &mut Output) {
         self.served(&mut followed);
+        if let Some(number) = followed.reserved.take() {
+            self.tracker.unreserve(followed.pid, number);
+        }
         self.unfinished(&mut followed, output);
         followed.connection.give_up();
         self.count_idle(&mut followed);
@@ -320,14 +316,14 @@ impl Traces {
         self.tracker.tasks().working_for(task.in_turn(), freed)
     }
 
-    /// A process connects to a server: for whom.
-    pub(super) fn connects(&mut self, socket: &Socket) -> Waiting {
+    /// A process connects to a server: for whom, or else the number of the first call that follows.
+    pub(super) fn connects(&mut self, socket: &Socket) -> (Waiting, Option<NodeId>) {
         let task = socket.task;
         if let Some(request) = self.working_for(task, false) {
             self.tracker.tasks().call_made(request);
-            return Waiting::Connecting(request, task.in_turn());
+            return (Waiting::Connecting(request, task.in_turn()), None);
         }
-        self.tracker.reserve(socket, server_of(&socket.peer)).map_or(Waiting::Nobody, Waiting::Reserved)
+        (Waiting::Nobody, self.tracker.reserve(socket, server_of(&socket.peer), task, socket.time, None))
     }
 
     pub(super) fn runtime(&self, pid: Pid) -> Runtime {

@@ -196,20 +196,26 @@ impl Tracker {
         number
     }
 
-    /// A process opens a connection, and it is not known for which of its requests: a number for the first call on it, which is that
-    /// request's.
-    pub fn reserve(&mut self, socket: &Socket, server: Address) -> Option<NodeId> {
-        if !self.tasks.has_open(socket.task.pid) {
+    /// A call begins with something that makes no span, and it is not known for which request: its number.
+    pub fn reserve(
+        &mut self,
+        socket: &Socket,
+        server: Address,
+        task: Task,
+        time: Time,
+        freed: Option<Freed>,
+    ) -> Option<NodeId> {
+        if !self.tasks.has_open(task.pid) {
             return None;
         }
         let call = self.number();
-        let (turn, sort) = (socket.task.in_turn(), Likeness::default());
-        let made = Made { call, turn, time: socket.time, socket: socket.id, server, sort, freed: None };
+        let (turn, sort) = (task.in_turn(), Likeness::default());
+        let made = Made { call, turn, time, socket: socket.id, server, sort, freed };
         self.inference.call_made(&made, None);
         Some(call)
     }
 
-    /// No call follows on a connection that was opened.
+    /// No call follows.
     pub fn unreserve(&mut self, pid: Pid, number: NodeId) {
         self.inference.call_dropped(pid, number);
     }
@@ -550,7 +556,13 @@ impl Tracker {
         self.lineages.finish(id, span, in_doubt.then_some(self.now), spans);
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),
-            Kind::Client if self.undecided.contains_key(&id) => self.waiting.push_back((self.now, id)),
+            Kind::Client if self.undecided.contains_key(&id) => {
+                if self.inference.can_tell_more(node.pid, id) {
+                    self.waiting.push_back((self.now, id));
+                } else {
+                    self.infer(id, spans);
+                }
+            }
             Kind::Client => {}
         }
     }

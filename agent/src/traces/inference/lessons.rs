@@ -35,13 +35,13 @@ const STRONGEST: f64 = 8.0;
 /// How often a call is nobody's: made by a timer or in the background.
 pub(super) const NOBODY: f64 = 0.002;
 
-/// What is done.
+/// What is done, and of which sort it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Moment {
     /// A request is answered.
-    Answer,
+    Answer(Likeness),
     /// A server is called.
-    Call(Address),
+    Call(Address, Likeness),
     /// It is called on a connection for which somebody may have waited.
     Freed(Freed, Address),
 }
@@ -52,7 +52,7 @@ impl Moment {
         let server = made.server.clone();
         match made.freed {
             Some(freed) => Self::Freed(freed, server),
-            None => Self::Call(server),
+            None => Self::Call(server, made.sort),
         }
     }
 }
@@ -61,48 +61,49 @@ impl Moment {
 pub(super) type Sight = [f64; SIGHTS];
 
 /// Kinds of what is seen, see [`sights`].
-const SIGHTS: usize = 9;
+const SIGHTS: usize = TURNS + 5;
+
+/// Turns ago that are told apart; the last stands for all before. Each hand-over from one callback to another takes an event loop a turn, so a
+/// step takes as many turns each time.
+const TURNS: usize = 8;
 
 /// How the requests look when a strand acts, in the order that was given: when that came which they waited for, compared with the others.
 pub(super) fn sights(able: &[(NodeId, Stand)], turn: Turn, socket: Option<SocketId>) -> Vec<Sight> {
     let idle = |stand: &Stand| stand.open == 0;
-    let this = |stand: &Stand| idle(stand) && stand.turn == turn;
-    let before = |stand: &Stand| {
-        idle(stand) && stand.turn.strand == turn.strand && stand.turn.number.wrapping_add(1) == turn.number
+    // How many turns ago what it waited for came to this strand.
+    let ago = |stand: &Stand| {
+        let ago = turn.number.wrapping_sub(stand.turn.number) as usize;
+        (idle(stand) && stand.turn.strand == turn.strand).then_some(ago.min(TURNS - 1))
     };
-    let longer = |stand: &Stand| idle(stand) && !this(stand);
     let used = |stand: &Stand| socket.is_some() && stand.socket == socket;
     let arrivals = |holds: &dyn Fn(&Stand) -> bool| -> Vec<u64> {
         able.iter().map(|(_, stand)| stand).filter(|stand| holds(stand)).map(|stand| stand.arrival).collect()
     };
-    let first = |holds: &dyn Fn(&Stand) -> bool| arrivals(holds).into_iter().min();
-    let last = |holds: &dyn Fn(&Stand) -> bool| arrivals(holds).into_iter().max();
-    let (newest, last_user) = (last(&this), last(&used));
-    let (first_this, first_before, first_longer, oldest) = (first(&this), first(&before), first(&longer), first(&idle));
+    let of_turn: Vec<Vec<u64>> = (0..TURNS).map(|turns| arrivals(&|stand| ago(stand) == Some(turns))).collect();
+    let oldest = arrivals(&idle).into_iter().min();
+    let last_user = arrivals(&used).into_iter().max();
     able.iter()
         .map(|(_, stand)| {
-            let is = |holds: bool, extreme: Option<u64>| holds && Some(stand.arrival) == extreme;
-            let seen = [
-                // What it waited for came in this turn of this strand, as the last.
-                is(this(stand), newest),
-                // In this turn.
-                this(stand),
-                // In this turn, as the first of those that have not acted since.
-                is(this(stand), first_this),
-                // In the strand's turn before.
-                before(stand),
-                // In the turn before, as the first.
-                is(before(stand), first_before),
+            let arrival = Some(stand.arrival);
+            let group = ago(stand).and_then(|turns| of_turn.get(turns)).map(Vec::as_slice).unwrap_or_default();
+            let others = [
+                // What it waited for came before that of all others of the same turn.
+                group.iter().min().copied() == arrival,
+                // It has come just now: in this turn, as the last.
+                ago(stand) == Some(0) && group.iter().max().copied() == arrival,
                 // Longer ago than with all others.
-                is(idle(stand), oldest),
-                // Before this turn, and longer ago than with all others of which that is so.
-                is(longer(stand), first_longer),
+                idle(stand) && arrival == oldest,
                 // It used the connection last on which the call is made now.
-                is(used(stand), last_user),
+                used(stand) && arrival == last_user,
                 // It waits for a call.
                 !idle(stand),
             ];
-            seen.map(|holds| if holds { 1.0 } else { 0.0 })
+            let mut sight = [0.0; SIGHTS];
+            let seen = (0..TURNS).map(|turns| ago(stand) == Some(turns)).chain(others);
+            for (value, _) in sight.iter_mut().zip(seen).filter(|(_, seen)| *seen) {
+                *value = 1.0;
+            }
+            sight
         })
         .collect()
 }
@@ -172,9 +173,9 @@ impl Style {
     fn expects(self) -> Leaning {
         Leaning {
             weights: match self {
-                Self::AtOnce => [4.0, 1.0, 0.5, 0.0, 0.0, 0.5, 0.0, 0.5, -5.0],
-                Self::NextTurn => [0.0, 0.0, 0.0, 2.0, 3.0, 0.5, 0.0, 0.5, -5.0],
-                Self::InOrder => [0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 1.0, 0.0, -5.0],
+                Self::AtOnce => [2.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.5, 3.0, 0.5, 0.5, -5.0],
+                Self::NextTurn => [0.0, 3.0, 1.5, 1.0, 0.5, 0.5, 0.5, 0.0, 2.0, 0.0, 0.5, 0.5, -5.0],
+                Self::InOrder => [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 4.0, 0.0, -5.0],
             },
         }
     }

@@ -129,6 +129,12 @@ impl Inference {
         (probability > CLEARLY).then(|| (owner, Confidence::new(probability * solver.reliability(call))))
     }
 
+    /// Whether the likeliest request of a call is open: more will be seen of it.
+    #[must_use]
+    pub fn can_tell_more(&self, pid: Pid, call: NodeId) -> bool {
+        self.best(pid).is_some_and(|solver| solver.can_tell_more(call))
+    }
+
     /// The calls whose likeliest request this is.
     #[must_use]
     pub fn calls_of(&self, pid: Pid, request: NodeId) -> Vec<NodeId> {

@@ -19,6 +19,9 @@ const HYPOTHESES: usize = 24;
 /// Open requests of a process beyond which nothing is inferred: too many could have made any call.
 const REQUEST_LIMIT: usize = 512;
 
+/// Undecided calls of a process beyond which no more are guessed.
+const CALL_LIMIT: usize = 1024;
+
 /// How much of what it has foreseen counts after the next thing was.
 const FADE: f64 = 0.998;
 
@@ -134,6 +137,10 @@ impl Solver {
         }
     }
 
+    pub(super) fn can_tell_more(&self, call: NodeId) -> bool {
+        self.likeliest(call).is_some_and(|(owner, _)| self.requests.contains_key(&owner))
+    }
+
     pub(super) fn calls_of(&self, request: NodeId) -> Vec<NodeId> {
         let is_its = |call: &&NodeId| self.likeliest(**call).is_some_and(|(owner, _)| owner == request);
         self.calls.keys().filter(is_its).copied().collect()
@@ -149,7 +156,8 @@ impl Solver {
     }
 
     pub(super) fn answered(&mut self, turn: Turn, request: NodeId) {
-        self.acts(request, turn, None, &Moment::Answer, None);
+        let sort = self.requests.get(&request).map(|request| request.sort).unwrap_or_default();
+        self.acts(request, turn, None, &Moment::Answer(sort), None);
         for hypothesis in &mut self.hypotheses {
             hypothesis.answers(request);
         }
@@ -178,7 +186,7 @@ impl Solver {
             }
             self.lessons.learn_step(sort, stand, next, weight);
         }
-        if *moment == Moment::Answer {
+        if matches!(moment, Moment::Answer(_)) {
             self.reliability += (expected - self.reliability) * RELEARN;
         }
         self.foresight = self.foresight * FADE + foreseen.max(f64::MIN_POSITIVE).ln();
@@ -187,6 +195,9 @@ impl Solver {
 
     /// A call that could be any open request's: every hypothesis goes on as several.
     pub(super) fn guess(&mut self, made: &Made) {
+        if self.calls.len() >= CALL_LIMIT {
+            return;
+        }
         let moment = Moment::of(made);
         // (weight, hypothesis, request); no request: it is nobody's.
         let mut branches: Vec<(f64, usize, Option<NodeId>)> = Vec::new();
