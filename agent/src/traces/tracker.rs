@@ -570,7 +570,7 @@ impl Tracker {
     /// A request is over: so is the waiting of the calls that are likely its.
     fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
         self.handoffs.forget(request);
-        for call in self.inference.calls_of(pid, request) {
+        for call in self.inference.calls_without(pid, request) {
             // One that is still under way may yet turn out to be another's.
             if !self.nodes.contains_key(&call) {
                 self.infer(call, spans);

@@ -135,10 +135,10 @@ impl Inference {
         self.best(pid).is_some_and(|solver| solver.can_tell_more(call))
     }
 
-    /// The calls whose likeliest request this is.
+    /// The calls whose likeliest request is not open any more once this one is over.
     #[must_use]
-    pub fn calls_of(&self, pid: Pid, request: NodeId) -> Vec<NodeId> {
-        self.best(pid).map(|solver| solver.calls_of(request)).unwrap_or_default()
+    pub fn calls_without(&self, pid: Pid, request: NodeId) -> Vec<NodeId> {
+        self.best(pid).map(|solver| solver.calls_without(request)).unwrap_or_default()
     }
 
     /// A call was decided without more being known of it.

@@ -141,9 +141,10 @@ impl Solver {
         self.likeliest(call).is_some_and(|(owner, _)| self.requests.contains_key(&owner))
     }
 
-    pub(super) fn calls_of(&self, request: NodeId) -> Vec<NodeId> {
-        let is_its = |call: &&NodeId| self.likeliest(**call).is_some_and(|(owner, _)| owner == request);
-        self.calls.keys().filter(is_its).copied().collect()
+    pub(super) fn calls_without(&self, request: NodeId) -> Vec<NodeId> {
+        let goes_on =
+            |call| self.likeliest(call).is_some_and(|(owner, _)| owner != request && self.requests.contains_key(&owner));
+        self.calls.keys().copied().filter(|call| !goes_on(*call)).collect()
     }
 
     /// A call of a known request: hypotheses in which it could hardly make one now are unlikely.

@@ -21,7 +21,7 @@ fn a_single_open_request_is_the_likely_one() {
     let (request, confidence) = inference.parent(PID, 11).unwrap();
     assert_eq!(request, 10);
     assert!(confidence >= Confidence::new(0.95), "{confidence:?}");
-    assert_eq!(inference.calls_of(PID, 10), [11]);
+    assert_eq!(inference.calls_without(PID, 10), [11]);
 }
 
 #[test]
