@@ -237,6 +237,7 @@ impl Engine {
             pid: task.pid,
             waiting,
             reserved,
+            last_call: None,
             last_caller: None,
             last_reader: None,
             missed_before: self.traces.missed(),
@@ -277,7 +278,7 @@ impl Engine {
 
         self.traces.moved(followed, data, output);
         followed.connection.data(data, &self.traces.options, &mut self.signals);
-        self.traces.apply(followed, data.task, &mut self.signals, output);
+        self.traces.apply(followed, (data.task, Some(data.direction)), &mut self.signals, output);
         self.traces.asked(followed, data);
         self.traces.count_idle(followed);
 
@@ -334,7 +335,7 @@ impl Engine {
         let before = followed.connection.held();
         first(&mut followed.connection, &mut self.signals);
         followed.connection.end(end, time, &mut self.signals);
-        self.traces.apply(followed, task, &mut self.signals, output);
+        self.traces.apply(followed, (task, None), &mut self.signals, output);
         self.held = (self.held + followed.connection.held()).saturating_sub(before);
         if followed.connection.is_over() {
             self.remove(socket, output);

@@ -15,6 +15,7 @@ use crate::{
     streams::{Connection, Loss, Losses},
     traces::{
         inference::Freed,
+        lineage::Settlement,
         tracker::{NodeId, Request, Tracker},
     },
 };
@@ -54,6 +55,9 @@ pub(super) struct Followed {
     /// The number of the next exchange: what comes before it on this connection (it is opened, a statement is prepared) was done for
     /// the same request, whichever that is.
     pub(super) reserved: Option<NodeId>,
+    /// The last call on it that was written (others that follow from the same text are opened as its results are read), and what was decided
+    /// about it at once.
+    pub(super) last_call: Option<(NodeId, Option<Settlement>)>,
     /// Who made the last call on it that is over.
     pub(super) last_caller: Option<Turn>,
     /// Who read something on it last.
@@ -156,8 +160,15 @@ impl Traces {
         }
     }
 
-    /// Acts on what a parser said.
-    pub(super) fn apply(&mut self, followed: &mut Followed, task: Task, signals: &mut Signals, output: &mut Output) {
+    /// Acts on what a parser said when a task moved bytes in a direction, or ended one (`None`).
+    pub(super) fn apply(
+        &mut self,
+        followed: &mut Followed,
+        (task, moved): (Task, Option<Direction>),
+        signals: &mut Signals,
+        output: &mut Output,
+    ) {
+        let reads = moved == Some(Direction::Read) && followed.connection.local_role() == Some(Role::Client);
         let opened = signals.iter().filter(|signal| matches!(signal, Signal::Opened { .. })).count();
         for signal in signals.drain(..) {
             match signal {
@@ -186,10 +197,14 @@ impl Traces {
                         server: server(followed),
                         opener,
                         reserved,
+                        follows: if reads { followed.last_call.clone() } else { None },
                     };
                     self.requests.opened += 1;
                     let runtime = self.runtime(task.pid);
-                    let node = self.tracker.opened(request, runtime, &mut output.spans);
+                    let (node, settlement) = self.tracker.opened(request, runtime, &mut output.spans);
+                    if !reads {
+                        followed.last_call = Some((node, settlement));
+                    }
                     followed.open.insert(exchange, node);
                 }
                 Signal::Requested(exchange) => {

@@ -13,8 +13,11 @@
 use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque},
+    num::NonZeroUsize,
     sync::Arc,
 };
+
+use lru::LruCache;
 
 use crate::{
     event::{Address, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
@@ -41,6 +44,9 @@ pub const INCOMPLETE: &str = "syspan.incomplete";
 /// How long a call waits for its parent after its end, ns: for its request to end. Longer requests (streams, long polls) get what is known by
 /// then.
 const PATIENCE: Time = 10_000_000_000;
+
+/// Decisions remembered for statements that follow from the same text.
+const DECIDED_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Spans that wait for their trace, calls without a parent and what is below them. Beyond it, the oldest calls wait no longer.
 const WAITING_LIMIT: usize = 16_384;
@@ -95,6 +101,8 @@ pub struct Request<'a> {
     pub opener: Option<NodeId>,
     /// The number that was reserved for it when its connection was opened.
     pub reserved: Option<NodeId>,
+    /// The call that was written with it, as the same text, and what was decided about that at once.
+    pub follows: Option<(NodeId, Option<Settlement>)>,
 }
 
 /// All open exchanges.
@@ -114,6 +122,10 @@ pub struct Tracker {
     undecided: HashMap<NodeId, Pid>,
     /// How many of each process.
     undecided_of: HashMap<Pid, usize>,
+    /// Calls that follow from the same text as an undecided one.
+    followers: HashMap<NodeId, Vec<NodeId>>,
+    /// What was decided lately about calls that had waited for it.
+    decided_late: LruCache<NodeId, Settlement>,
     /// Those of them that are over, and since when.
     waiting: VecDeque<(Time, NodeId)>,
     /// The time of the event that is acted on.
@@ -140,6 +152,8 @@ impl Tracker {
             lineages: Lineages::default(),
             undecided: HashMap::new(),
             undecided_of: HashMap::new(),
+            followers: HashMap::new(),
+            decided_late: LruCache::new(DECIDED_LIMIT),
             waiting: VecDeque::new(),
             now: 0,
             wall_offset,
@@ -170,24 +184,47 @@ impl Tracker {
     }
 
     /// A request was sent or received: decides its parent, or that it is to be decided later.
-    pub fn opened(&mut self, request: Request<'_>, runtime: Runtime, spans: &mut Vec<Span>) -> NodeId {
+    pub fn opened(
+        &mut self,
+        request: Request<'_>,
+        runtime: Runtime,
+        spans: &mut Vec<Span>,
+    ) -> (NodeId, Option<Settlement>) {
         let id = request.reserved.unwrap_or_else(|| self.number());
         let context = context::extract(&request.context);
         self.lineages.open(id, self.ids.span(), self.ids.trace());
+        if let Some((first, settlement)) = &request.follows {
+            self.nodes.insert(id, self.node(Kind::Client, &request));
+            let settlement = settlement.clone().or_else(|| self.decided_late.get(first).cloned());
+            match settlement {
+                Some(settlement) => self.lineages.settle(id, settlement, spans),
+                None if self.undecided.contains_key(first) => self.followers.entry(*first).or_default().push(id),
+                None => self.lineages.settle(id, Settlement::Root, spans),
+            }
+            return (id, None);
+        }
         let (node, settlement) = match request.role {
             Role::Server => self.serve(id, &request, context),
             Role::Client => self.call(id, &request, context, runtime),
         };
         self.nodes.insert(id, node);
-        match settlement {
-            Some(settlement) => self.lineages.settle(id, settlement, spans),
-            None => {
-                let pid = request.task.pid;
-                self.undecided.insert(id, pid);
-                *self.undecided_of.entry(pid).or_default() += 1;
-            }
+        if let Some(settlement) = settlement.clone() {
+            self.lineages.settle(id, settlement, spans);
+        } else {
+            let pid = request.task.pid;
+            self.undecided.insert(id, pid);
+            *self.undecided_of.entry(pid).or_default() += 1;
         }
-        id
+        (id, settlement)
+    }
+
+    /// Decides about a call, and those that follow from the same text.
+    fn settle(&mut self, call: NodeId, settlement: Settlement, spans: &mut Vec<Span>) {
+        for follower in self.followers.remove(&call).unwrap_or_default() {
+            self.lineages.settle(follower, settlement.clone(), spans);
+        }
+        self.decided_late.push(call, settlement.clone());
+        self.lineages.settle(call, settlement, spans);
     }
 
     fn number(&mut self) -> NodeId {
@@ -399,7 +436,7 @@ impl Tracker {
             } else {
                 Settlement::Linked(request, known)
             };
-            self.lineages.settle(call, settlement, spans);
+            self.settle(call, settlement, spans);
         }
     }
 
@@ -420,7 +457,7 @@ impl Tracker {
         self.is_decided(call);
         self.handoffs.forget(call);
         self.inference.forget_call(pid, call);
-        self.lineages.settle(call, settlement, spans);
+        self.settle(call, settlement, spans);
     }
 
     /// Whether a call was decided before; it is from now on.
@@ -582,7 +619,9 @@ impl Tracker {
     /// The exchange will never be complete and makes no span.
     pub fn dropped(&mut self, id: NodeId, spans: &mut Vec<Span>) {
         let Some(node) = self.remove(id, None) else { return };
-        self.is_decided(id);
+        if !self.is_decided(id) {
+            self.settle(id, Settlement::Root, spans);
+        }
         self.lineages.drop(id, spans);
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),

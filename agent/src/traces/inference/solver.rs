@@ -142,8 +142,9 @@ impl Solver {
     }
 
     pub(super) fn calls_without(&self, request: NodeId) -> Vec<NodeId> {
-        let goes_on =
-            |call| self.likeliest(call).is_some_and(|(owner, _)| owner != request && self.requests.contains_key(&owner));
+        let goes_on = |call| {
+            self.likeliest(call).is_some_and(|(owner, _)| owner != request && self.requests.contains_key(&owner))
+        };
         self.calls.keys().copied().filter(|call| !goes_on(*call)).collect()
     }
 
