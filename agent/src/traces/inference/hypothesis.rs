@@ -75,6 +75,12 @@ impl Hypothesis {
         self.stands.iter().copied()
     }
 
+    /// How a request stands.
+    pub(super) fn stand(&self, request: NodeId) -> Option<Stand> {
+        let at = self.stands.binary_search_by_key(&request, |(id, _)| *id).ok()?;
+        self.stands.get(at).map(|(_, stand)| *stand)
+    }
+
     fn stand_mut(&mut self, request: NodeId) -> Option<&mut Stand> {
         let at = self.stands.binary_search_by_key(&request, |(id, _)| *id).ok()?;
         self.stands.get_mut(at).map(|(_, stand)| stand)
@@ -106,15 +112,16 @@ impl Hypothesis {
         self.owned.get(self.find(call).ok()?).map(|owned| owned.owner)
     }
 
-    /// What sort a call is.
-    pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
-        let Ok(at) = self.find(call) else { return };
-        let Some(owned) = self.owned.get_mut(at) else { return };
+    /// What sort a call is. Whose it is, and how that request stood before it.
+    pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) -> Option<(NodeId, Stand)> {
+        let at = self.find(call).ok()?;
+        let owned = self.owned.get_mut(at)?;
         owned.sort = sort;
-        let (owner, socket) = (owned.owner, owned.socket);
+        let Owned { owner, socket, before, .. } = *owned;
         if let Some(stand) = self.stand_mut(owner).filter(|stand| stand.socket == Some(socket)) {
             stand.last = sort;
         }
+        Some((owner, before))
     }
 
     /// The response to a call was read.

@@ -212,12 +212,17 @@ impl Lessons {
         // Before anything is known, calls and answers are as likely.
         const UNKNOWN: f64 = 0.5;
         let Some(step) = self.steps.peek(&key(sort, stand)) else { return UNKNOWN };
-        let seen = step.counts.iter().find(|(other, _)| *other == next).map_or(0.0, |(_, count)| *count);
+        let any_call = next == Some(Likeness::default());
+        let is_next = |other: Option<Likeness>| other == next || (any_call && other.is_some());
+        let seen: f64 = step.counts.iter().filter(|(other, _)| is_next(*other)).map(|(_, count)| count).sum();
         (seen + UNKNOWN) / (step.all + 1.0)
     }
 
     /// A request of this sort has made its next step.
     pub(super) fn learn_step(&mut self, sort: Likeness, stand: Stand, next: Option<Likeness>, weight: f64) {
+        if next == Some(Likeness::default()) {
+            return; // a call of which is not known yet what it is
+        }
         let step = self.steps.get_or_insert_mut(key(sort, stand), Next::default);
         step.all = step.all * FADE + weight;
         for (_, count) in &mut step.counts {

@@ -48,7 +48,6 @@ struct Call {
     able: Vec<(NodeId, Stand)>,
     sights: Vec<Sight>,
     moment: Moment,
-    sort: Likeness,
     /// Its response was read.
     returned: bool,
 }
@@ -129,12 +128,18 @@ impl Solver {
     }
 
     pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
-        if let Some(call) = self.calls.get_mut(&call) {
-            call.sort = sort;
-        }
+        let mut lessons = Vec::new();
         for hypothesis in &mut self.hypotheses {
-            hypothesis.call_is(call, sort);
+            let Some((owner, before)) = hypothesis.call_is(call, sort) else { continue };
+            let Some(request) = self.requests.get(&owner) else { continue };
+            lessons.push((request.sort, before, hypothesis.weight));
+            let of = |sort| self.lessons.step(request.sort, before, Some(sort));
+            hypothesis.weight *= of(sort) / of(Likeness::default());
         }
+        for (request, before, weight) in lessons {
+            self.lessons.learn_step(request, before, Some(sort), weight);
+        }
+        self.settle();
     }
 
     pub(super) fn can_tell_more(&self, call: NodeId) -> bool {
@@ -215,10 +220,21 @@ impl Solver {
                 let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
                 branches.push((hypothesis.weight * likely, number, Some(request)));
             }
-            call.get_or_insert(Call { able, sights, moment: moment.clone(), sort: made.sort, returned: false });
+            call.get_or_insert(Call { able, sights, moment: moment.clone(), returned: false });
         }
         branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
         branches.truncate(HYPOTHESES);
+        // Which call follows which is learnt at once: the first requests are still open when the next ones make theirs.
+        let sum: f64 = branches.iter().map(|(weight, ..)| weight).sum();
+        for &(weight, number, request) in &branches {
+            let request = request.and_then(|request| Some((request, self.requests.get(&request)?.sort)));
+            let stand = |request| self.hypotheses.get(number).and_then(|hypothesis| hypothesis.stand(request));
+            if let Some((request, sort)) = request
+                && let Some(stand) = stand(request)
+            {
+                self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum);
+            }
+        }
         let branch = |&(weight, number, request): &(f64, usize, Option<NodeId>)| {
             let mut branch = self.hypotheses.get(number)?.clone();
             branch.weight = weight;
@@ -248,13 +264,10 @@ impl Solver {
     /// What is now known of a call teaches how requests act.
     pub(super) fn learn(&mut self, call: NodeId, owner: NodeId) {
         let probability = self.probability(call, owner);
-        let Some(Call { able, sights, moment, sort, .. }) = self.calls.get(&call) else { return };
+        let Some(Call { able, sights, moment, .. }) = self.calls.get(&call) else { return };
         let found = able.iter().zip(sights).find(|((request, _), _)| *request == owner);
-        if let Some((&(_, stand), sight)) = found {
+        if let Some((_, sight)) = found {
             self.lessons.learn_sight(moment, sight, sights, probability);
-            if let Some(request) = self.requests.get(&owner) {
-                self.lessons.learn_step(request.sort, stand, Some(*sort), probability);
-            }
         }
     }
 
