@@ -140,3 +140,15 @@ fn say(name: &str, measured: &Measured) {
         eprintln!("    {wrong}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::in_short;
+
+    #[test]
+    fn a_reason_is_its_first_line_and_its_last() {
+        assert_eq!(in_short("no such file"), "no such file");
+        assert_eq!(in_short("gunicorn said:\n\n  Traceback\nno module\n]\n"), "gunicorn said: … no module");
+        assert_eq!(in_short(""), "");
+    }
+}
