@@ -77,7 +77,7 @@ fn run(options: &Options) -> Result<bool> {
                 Err(error) => {
                     eprintln!("{name}: NOT MEASURED: {error:#}");
                     whole = false;
-                    Outcome::Failed(format!("{error:#}"))
+                    Outcome::Failed(in_short(&format!("{error:#}")))
                 }
             };
             results.put(Line {
@@ -94,6 +94,13 @@ fn run(options: &Options) -> Result<bool> {
         }
     }
     Ok(whole)
+}
+
+/// Of many lines, as a server's last words are, the first and the last that says something.
+fn in_short(reason: &str) -> String {
+    let mut lines = reason.lines().map(str::trim).filter(|line| line.len() > 2);
+    let first = lines.next().unwrap_or_default();
+    lines.next_back().map_or_else(|| first.to_owned(), |last| format!("{first} … {last}"))
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
@@ -131,5 +138,17 @@ fn say(name: &str, measured: &Measured) {
     );
     for wrong in &tally.wrong {
         eprintln!("    {wrong}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_short;
+
+    #[test]
+    fn a_reason_is_its_first_line_and_its_last() {
+        assert_eq!(in_short("no such file"), "no such file");
+        assert_eq!(in_short("gunicorn said:\n\n  Traceback\nno module\n]\n"), "gunicorn said: … no module");
+        assert_eq!(in_short(""), "");
     }
 }

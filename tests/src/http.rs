@@ -104,6 +104,10 @@ impl Client {
             }
         }
         let body = if chunked { self.chunks()? } else { self.exactly(length)? };
+        if self.closing {
+            // Some servers serve nobody else until the client has closed as well; others have gone already.
+            let _ = self.finish();
+        }
         Ok(Response { status, body })
     }
 

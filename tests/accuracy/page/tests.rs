@@ -44,7 +44,7 @@ fn what_is_inferred_counts_only_where_it_may() {
             .ends_with("| 1 | 99.8 % | 0 % | 0 % | 96.7 % | 0 % | 3.2 % | 0 % | 0.1 % | 0 | 2 | ≥ 99 %: **missed** |")
     );
     assert!(lines[1].ends_with("| 0 | 2 | ≥ 95 %: met |"));
-    assert!(with(&page, "confidence of 0.9")[0].ends_with("| 97.9 % of 97 | **missed** |"));
+    assert!(with(&page, "confidence of 0.9")[0].ends_with("| 97.9 % of 194 | **missed** |"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -87,6 +87,7 @@ fn load<T, Stop: FnOnce() -> Result<T>>(
     concurrency: usize,
     start: impl FnOnce(&[u32]) -> Result<Stop>,
 ) -> Result<(Asked, T)> {
+    ensure!((1..=WARM_UP_IDS).contains(&requests) && concurrency > 0, "{requests} requests, {concurrency} at once?");
     let path = |id: usize| format!("/{}?id={id}", row.path);
     let stack = (row.start)(backends)?;
     let mut load = Load::connect(stack.port(), concurrency)?;

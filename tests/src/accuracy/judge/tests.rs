@@ -92,7 +92,7 @@ fn another_requests_span_and_another_trace_are_wrong() {
 fn a_request_from_outside_has_no_parent() {
     let mut spans = whole();
     spans[4].parent_span_id = "r0".to_owned();
-    spans[4].trace_id = "0".to_owned();
+    spans.iter_mut().for_each(|span| span.trace_id = "0".to_owned());
     let tally = judge(&asked(&[APPLICATION]), &spans);
     assert_eq!((tally.edges, tally.of(|_| true).wrong), (6, 1));
     // The label is missing as well.
