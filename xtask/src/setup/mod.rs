@@ -2,6 +2,7 @@
 
 mod apps;
 mod packages;
+mod runtimes;
 mod toolchain;
 
 use anyhow::Result;
@@ -26,12 +27,16 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     match scope {
         Scope::Build => {}
         Scope::Fuzz => needed.extend_from_slice(packages::FUZZ),
-        Scope::Everything => needed.extend_from_slice(packages::SERVERS),
+        Scope::Everything => {
+            needed.extend_from_slice(packages::SERVERS);
+            needed.extend_from_slice(packages::RUNTIMES);
+        }
     }
     packages::install(&needed)?;
     toolchain.install_linker()?;
     if scope == Scope::Everything {
         apps::install()?;
+        runtimes::install()?;
     }
     Ok(())
 }
