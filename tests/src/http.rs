@@ -27,6 +27,9 @@ pub struct Response {
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<TcpStream>,
+    address: SocketAddr,
+    /// Whether the server said that it closes the connection.
+    closing: bool,
 }
 
 impl Client {
@@ -40,7 +43,7 @@ impl Client {
         let stream = TcpStream::connect(address).with_context(|| address.to_string())?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), address, closing: false })
     }
 
     /// `GET path`.
@@ -96,6 +99,8 @@ impl Client {
                 length = value.trim().parse()?;
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 chunked = value.trim().eq_ignore_ascii_case("chunked");
+            } else if name.eq_ignore_ascii_case("connection") {
+                self.closing = value.trim().eq_ignore_ascii_case("close");
             }
         }
         let body = if chunked { self.chunks()? } else { self.exactly(length)? };
@@ -153,7 +158,8 @@ impl Load {
     }
 
     /// Sends `total` GET requests, each connection the next one as soon as its last answer has come, and demands
-    /// status 200 of all. `path` makes the path of the n-th request.
+    /// status 200 of all. `path` makes the path of the n-th request. A connection that the server closes after an answer
+    /// is made anew.
     pub fn run(&mut self, total: usize, path: impl Fn(usize) -> String + Sync) -> Result<()> {
         let next = AtomicUsize::new(0);
         let work = |client: &mut Client| -> Result<()> {
@@ -163,6 +169,9 @@ impl Load {
                     return Ok(());
                 }
                 let path = path(number);
+                if client.closing {
+                    *client = Client::connect_to(client.address)?;
+                }
                 let response = client.get(&path).with_context(|| path.clone())?;
                 let body = String::from_utf8_lossy(&response.body);
                 ensure!(response.status == 200, "{path}: {} {body}", response.status);

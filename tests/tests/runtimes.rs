@@ -39,7 +39,7 @@ fn serves(port: u16, pages: &[&str]) -> Result<()> {
         let text = String::from_utf8_lossy(&response.body);
         ensure!(text == format!("{page}-7-a\nitem 7\n{page}-7-b\n"), "{page}: {} {text}", response.status);
         ensure!(http::get(port, &format!("/{page}?id=7'"))?.status == 400, "{page}");
-        Load::connect(port, 64)?.run(320, |id| format!("/{page}?id={id}")).with_context(|| (*page).to_owned())?;
+        Load::connect(port, 64)?.run(700, |id| format!("/{page}?id={id}")).with_context(|| (*page).to_owned())?;
     }
     Ok(())
 }
