@@ -121,8 +121,18 @@ impl App {
         Self::uvicorn_with(&event_loop, &crate::sources().join("apps/python-checkout/asgi.py"), environment)
     }
 
-    fn start(name: &str, port: u16, command: &mut Command, environment: &Environment) -> Result<Self> {
-        let folder = TempDir::with_prefix("app-")?;
+    pub(crate) fn start(name: &str, port: u16, command: &mut Command, environment: &Environment) -> Result<Self> {
+        Self::start_in(TempDir::with_prefix("app-")?, name, port, command, environment)
+    }
+
+    /// Starts a program that listens on this port and has files in a folder, where its output goes as well.
+    pub(crate) fn start_in(
+        folder: TempDir,
+        name: &str,
+        port: u16,
+        command: &mut Command,
+        environment: &Environment,
+    ) -> Result<Self> {
         command.envs(environment.iter().cloned()).env("PYTHONDONTWRITEBYTECODE", "1");
         let mut server = Server::start(name, folder.path(), command)?;
         server.wait_for_port(port)?;

@@ -5,11 +5,16 @@
 
 use anyhow::Result;
 
-use super::{backends::Backends, stack::Stack};
+use super::{
+    backends::Backends,
+    stack::{Hop, Stack},
+};
 use crate::{
     apps::{self, App},
     machine::said,
     nginx::Nginx,
+    php::PhpFpm,
+    runtimes,
 };
 
 /// A row.
@@ -192,7 +197,172 @@ pub const ROWS: &[Row] = &[
         version: python,
         start: |backends| Ok(Stack::of(App::checkout_in_uvicorn(&backends.environment(&[("POOL_SIZE", "20")]))?)),
     },
+    Row {
+        name: "java",
+        what: "Java, Tomcat (64 threads), pgjdbc and HikariCP (20), Apache's client",
+        path: "checkout",
+        target: Target::Watched,
+        version: java_17,
+        start: |backends| Ok(Stack::of(runtimes::java_threads(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "java-http-client",
+        what: "the same, but java.net.http calls the service",
+        path: "checkout",
+        target: Target::Watched,
+        version: java_17,
+        start: |backends| Ok(Stack::of(runtimes::java_threads(&backends.environment(&[("HTTP_CLIENT", "jdk")]))?)),
+    },
+    Row {
+        name: "java-pool",
+        what: "Java as above, but the request's thread gives the work to a pool of 8 and waits",
+        path: "handed",
+        target: Target::BusyWorkers,
+        version: java_17,
+        start: |backends| Ok(Stack::of(runtimes::java_threads(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "java-future",
+        what: "a chain of three CompletableFutures on that pool",
+        path: "future",
+        target: Target::BusyWorkers,
+        version: java_17,
+        start: |backends| Ok(Stack::of(runtimes::java_threads(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "java-fanout",
+        what: "all three at once on that pool (CompletableFuture.allOf)",
+        path: "fanout",
+        target: Target::BusyWorkers,
+        version: java_17,
+        start: |backends| Ok(Stack::of(runtimes::java_threads(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "java-virtual",
+        what: "Java's first row on virtual threads",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said(&runtimes::built(runtimes::JAVA_21)?.display().to_string(), &["-version"]),
+        start: |backends| Ok(Stack::of(runtimes::java_virtual_threads(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "go",
+        what: "Go, net/http, pgx (pool of 20), http.Client",
+        path: "checkout",
+        target: Target::Watched,
+        version: || go("web"),
+        start: |backends| Ok(Stack::of(runtimes::go(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "go-sql",
+        what: "the same with database/sql and lib/pq",
+        path: "sql",
+        target: Target::Watched,
+        version: || go("web"),
+        start: |backends| Ok(Stack::of(runtimes::go(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "go-fanout",
+        what: "Go and pgx: all three at once (errgroup)",
+        path: "fanout",
+        target: Target::Watched,
+        version: || go("web"),
+        start: |backends| Ok(Stack::of(runtimes::go(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "go-stripped",
+        what: "Go's first row without symbols",
+        path: "checkout",
+        target: Target::Watched,
+        version: || go("web-stripped"),
+        start: |backends| Ok(Stack::of(runtimes::go_stripped(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "go-old",
+        what: "Go's first row by an older Go",
+        path: "checkout",
+        target: Target::Watched,
+        version: || go("web-old"),
+        start: |backends| Ok(Stack::of(runtimes::go_old(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "rust",
+        what: "Rust, axum, sqlx (pool of 20), reqwest, multi-threaded Tokio",
+        path: "checkout",
+        target: Target::Scheduled,
+        version: || said("rustc", &["--version"]),
+        start: |backends| Ok(Stack::of(runtimes::rust_axum(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "rust-fanout",
+        what: "the same: all three at once (tokio::join!)",
+        path: "fanout",
+        target: Target::Scheduled,
+        version: || said("rustc", &["--version"]),
+        start: |backends| Ok(Stack::of(runtimes::rust_axum(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "puma",
+        what: "Ruby, Puma (5 threads), pg, Net::HTTP",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said("ruby", &["--version"]),
+        start: |backends| Ok(Stack::of(runtimes::puma(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "php-fpm",
+        what: "nginx, then PHP-FPM (8 processes) over a Unix socket; both traced",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said("/usr/sbin/php-fpm8.2", &["--version"]),
+        start: |backends| {
+            let php = PhpFpm::start(&backends.environment(&[]))?;
+            let ([nginx, fpm], port) = (php.pids(), php.port());
+            Ok(Stack::of(Hop::new(fpm, port, ())).behind(Hop::new(nginx, port, php)))
+        },
+    },
+    Row {
+        name: "apache-prefork",
+        what: "Apache prefork (keep-alive to its upstream), then Java as in its first row; both traced",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said("/usr/sbin/apache2", &["-v"]),
+        start: |backends| java_behind(runtimes::apache_prefork, backends),
+    },
+    Row {
+        name: "apache-event",
+        what: "Apache event, then the same",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said("/usr/sbin/apache2", &["-v"]),
+        start: |backends| java_behind(runtimes::apache_event, backends),
+    },
+    Row {
+        name: "haproxy",
+        what: "HAProxy (2 threads), then the same",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said("/usr/sbin/haproxy", &["-v"]),
+        start: |backends| java_behind(runtimes::haproxy, backends),
+    },
 ];
+
+fn java_17() -> Result<String> {
+    said(runtimes::JAVA_17, &["-version"])
+}
+
+/// Which Go built a program: `web: go1.26.8`.
+fn go(program: &str) -> Result<String> {
+    let path = runtimes::built(&format!("go/{program}"))?;
+    let said = said("go", &["version", &path.display().to_string()])?;
+    Ok(format!("Go {}", said.rsplit(": go").next().unwrap_or_default()))
+}
+
+fn java_behind(proxy: fn(u16) -> Result<App>, backends: &Backends) -> Result<Stack> {
+    let application = runtimes::java_threads(&backends.environment(&[]))?;
+    let proxy = proxy(application.port())?;
+    Ok(Stack::of(application).behind(proxy))
+}
 
 /// The row of this name.
 #[must_use]

@@ -1,10 +1,6 @@
 //! What the test applications import, installed once in `target/apps` and again when a lock file has changed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
 
@@ -58,9 +54,9 @@ pub(crate) fn python_tool(requirement: &str) -> Result<()> {
     steps::run_quietly(&format!("Installing {requirement} with pip"), "pip-tool", pip(&folder).arg(requirement))
 }
 
-/// Runs `install` unless `installed` is a copy of `lock`, which it becomes afterwards.
-fn when_changed(lock: &Path, installed: &PathBuf, install: impl FnOnce() -> Result<()>) -> Result<()> {
-    let wanted = fs::read(lock).with_context(|| lock.display().to_string())?;
+/// Runs `install` unless `installed` has the contents of `lock`, a file or a folder, which it has afterwards.
+pub(super) fn when_changed(lock: &Path, installed: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let wanted = contents(lock).with_context(|| lock.display().to_string())?;
     if fs::read(installed).is_ok_and(|present| present == wanted) {
         return Ok(());
     }
@@ -71,6 +67,21 @@ fn when_changed(lock: &Path, installed: &PathBuf, install: impl FnOnce() -> Resu
     Ok(fs::write(installed, wanted)?)
 }
 
+/// A file's bytes; of a folder, the names and bytes of all files below.
+fn contents(path: &Path) -> Result<Vec<u8>> {
+    if !path.is_dir() {
+        return Ok(fs::read(path)?);
+    }
+    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    entries.sort();
+    let mut all = Vec::new();
+    for entry in entries {
+        all.extend_from_slice(format!("\n{}\n", entry.file_name().unwrap_or_default().display()).as_bytes());
+        all.extend(contents(&entry)?);
+    }
+    Ok(all)
+}
+
 fn virtual_environment(folder: &Path, log: &str) -> Result<()> {
     steps::run_quietly(
         &format!("Creating a Python virtual environment in {}", folder.display()),
@@ -79,7 +90,7 @@ fn virtual_environment(folder: &Path, log: &str) -> Result<()> {
     )
 }
 
-fn pip(environment: &Path) -> Command {
+pub(super) fn pip(environment: &Path) -> Command {
     let mut command = Command::new(environment.join("bin/pip"));
     command.args(["install", "--quiet", "--disable-pip-version-check"]);
     command

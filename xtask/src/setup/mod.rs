@@ -2,6 +2,7 @@
 
 mod apps;
 mod packages;
+mod runtimes;
 mod toolchain;
 
 use anyhow::Result;
@@ -28,12 +29,16 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     match scope {
         Scope::Build => {}
         Scope::Fuzz => needed.extend_from_slice(packages::FUZZ),
-        Scope::Everything | Scope::Accuracy => needed.extend_from_slice(packages::SERVERS),
+        Scope::Everything | Scope::Accuracy => {
+            needed.extend_from_slice(packages::SERVERS);
+            needed.extend_from_slice(packages::RUNTIMES);
+        }
     }
     packages::install(&needed)?;
     toolchain.install_linker()?;
     if matches!(scope, Scope::Everything | Scope::Accuracy) {
         apps::install()?;
+        runtimes::install()?;
     }
     Ok(())
 }

@@ -80,6 +80,22 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("iproute2", "ip"),
 ];
 
+/// What the applications and proxies of tests/src/runtimes.rs need.
+pub(crate) const RUNTIMES: &[Package] = &[
+    unless_file("openjdk-17-jdk-headless", "/usr/lib/jvm/java-17-openjdk-amd64/bin/javac"),
+    unless_program("maven", "mvn"),
+    unless_program("golang-go", "go"),
+    unless_file("php8.2-fpm", "/usr/sbin/php-fpm8.2"),
+    package("php8.2-pgsql"),
+    package("php8.2-curl"),
+    package("puma"),
+    package("ruby-pg"),
+    package("ruby-connection-pool"),
+    // The package without a service.
+    unless_file("apache2-bin", "/usr/sbin/apache2"),
+    unless_file("haproxy", "/usr/sbin/haproxy"),
+];
+
 /// rustc with a prebuilt `core` for BPF, and the LLVM of the same version for bpf-linker.
 pub(crate) const EBPF: &[Package] = &[
     unless_file("rustc-web", "/usr/bin/rustc"),
@@ -101,7 +117,7 @@ pub(crate) const LINT: &[Package] = &[unless_file("rust-web-clippy", "/usr/bin/c
 pub(crate) const FUZZ: &[Package] = &[unless_program("g++", "g++")];
 
 /// systemd units that the packages bring and that must not occupy the default ports from now on.
-const UNITS: &[&str] = &["nginx", "postgresql"];
+const UNITS: &[&str] = &["nginx", "postgresql", "php8.2-fpm", "haproxy"];
 
 /// Installs those of the packages that are missing.
 pub(crate) fn install(packages: &[Package]) -> Result<()> {

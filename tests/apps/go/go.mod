@@ -1,0 +1,18 @@
+module shop
+
+// What the oldest toolchain that builds it knows.
+go 1.19
+
+require (
+	github.com/jackc/pgx/v5 v5.5.5
+	github.com/lib/pq v1.10.9
+	golang.org/x/sync v0.6.0
+)
+
+require (
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20221227161230-091c0ba34f0a // indirect
+	github.com/jackc/puddle/v2 v2.2.1 // indirect
+	golang.org/x/crypto v0.17.0 // indirect
+	golang.org/x/text v0.14.0 // indirect
+)
