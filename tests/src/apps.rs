@@ -73,6 +73,14 @@ impl App {
         Self::start("script", port, &mut command, environment)
     }
 
+    /// A program of tests/apps that is written in Go, which listens on `PORT`.
+    pub fn go(name: &str, environment: &Environment) -> Result<Self> {
+        let program = crate::target().join("apps/go").join(name);
+        ensure!(program.exists(), "{} is missing: run `cargo xtask setup`", program.display());
+        let port = ports::free()?;
+        Self::start(name, port, Command::new(program).env("PORT", port.to_string()), environment)
+    }
+
     /// tests/apps/node-orders.
     pub fn orders(environment: &Environment) -> Result<Self> {
         Self::node(&crate::sources().join("apps/node-orders/server.js"), environment)

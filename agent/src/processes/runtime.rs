@@ -1,7 +1,7 @@
-//! What a program's executable tells about how it runs: whether it is Go, and of which version.
+//! What a program's executable tells about how it runs: whether it is Go, of which version, and where its goroutines are described.
 //!
-//! Only the ELF header, the section table and the beginning of one section are read, so that a file of any size costs
-//! the same, and each file once.
+//! Only the ELF header, two tables of headers and the beginning of one section are read, so that a file of any size costs
+//! the same, and each file once. (Of a Go program with thread-local variables of C the symbols are read as well.)
 
 use std::{fs::File, num::NonZeroUsize, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -15,7 +15,10 @@ use object::{
     },
 };
 
-use super::Runtime;
+use super::{
+    Runtime,
+    goroutines::{self, Layout},
+};
 
 /// How many executables are remembered: more different programs than a host runs at a time.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -37,6 +40,8 @@ pub struct Executable {
     pub runtime: Runtime,
     /// The version of Go it was built with, such as `go1.22.1`.
     pub go_version: Option<String>,
+    /// Where it keeps its goroutines, if it is of a version for which that is known.
+    pub goroutines: Option<Layout>,
 }
 
 /// Executables that were looked at, by what identifies a file's content: device, inode, time of its last change.
@@ -78,7 +83,10 @@ fn read(file: File) -> Option<Executable> {
     }
     let sections = header.sections(endian, data).ok()?;
     let named = |name: &[u8]| sections.section_by_name(endian, name).map(|(_, section)| section);
-    let go = |go_version| Some(Executable { runtime: Runtime::Go, go_version });
+    let go = |go_version: Option<String>| {
+        let goroutines = go_version.as_deref().and_then(|version| goroutines::layout(header, &sections, data, version));
+        Some(Executable { runtime: Runtime::Go, go_version, goroutines })
+    };
     match named(b".go.buildinfo") {
         Some(section) => {
             let (offset, length) = section.file_range(endian)?;
@@ -158,8 +166,11 @@ mod tests {
 
     #[test]
     fn recognises_go() {
-        let go =
-            |go_version: Option<&str>| Executable { runtime: Runtime::Go, go_version: go_version.map(str::to_owned) };
+        let go = |go_version: Option<&str>| Executable {
+            runtime: Runtime::Go,
+            go_version: go_version.map(str::to_owned),
+            goroutines: go_version.map(|_| Layout { g: -8, id: 152, parent: Some(272) }),
+        };
         let text = b"\x08go1.22.1\x00";
         assert_eq!(inspect(&elf(&[(".text", b"x"), (".go.buildinfo", &build_info(2, text))])), go(Some("go1.22.1")));
         assert_eq!(

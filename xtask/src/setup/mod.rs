@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what is missing, each step only when it is needed, so that a second run does nothing.
 
 mod apps;
+mod go;
 mod packages;
 mod toolchain;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     toolchain.install_linker()?;
     if scope == Scope::Everything {
         apps::install()?;
+        go::build()?;
     }
     Ok(())
 }
