@@ -2,9 +2,9 @@
 //! thread-local storage and on arm64 in a register, and its id in that description. The agent says where (`GoLayout`).
 
 use aya_ebpf::helpers::generated;
-use syspan_abi::works_for;
+use syspan_abi::{GoLayout, watch, works_for};
 
-use crate::{config::config, socket::kernel, task, thread::Caller};
+use crate::{config::config, hooks::handover::handed_by, socket::kernel, task, thread::Caller};
 
 /// The goroutine that a thread is running.
 pub struct Current {
@@ -24,7 +24,19 @@ pub fn current(caller: Caller) -> Current {
     }
     let go = caller.go;
     let ids = goroutine(go.g as i64 as u64, go.id as u64, go.parent as u64, caller.registers);
-    Current { id: ids as u32, works_for: (ids >> 32) as u32, relation: works_for::STARTED }
+    let (id, started_by) = (ids as u32, (ids >> 32) as u32);
+    let handed_by =
+        if caller.watch & watch::HANDOVERS != 0 { handed_by(caller.pid as u64, id as u64) as u32 } else { 0 };
+    if handed_by != 0 {
+        return Current { id, works_for: handed_by, relation: works_for::HANDED };
+    }
+    Current { id, works_for: started_by, relation: works_for::STARTED }
+}
+
+/// The id that a `runtime.g` has.
+#[inline(always)]
+pub fn id(g: u64, go: GoLayout) -> u32 {
+    user(g.wrapping_add(go.id as u64)) as u32
 }
 
 /// The id of the calling thread's goroutine, and above it that of the goroutine that started it. (The runtime's own work is done by

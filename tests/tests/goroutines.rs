@@ -73,3 +73,20 @@ fn a_request_is_read_and_answered_by_one_goroutine() -> Result<()> {
     assert_eq!(compared, REQUESTS);
     Ok(())
 }
+
+/// net/http's client writes requests on goroutines of its own, one for each connection.
+#[test]
+fn requests_of_the_http_client_belong_to_who_makes_them() -> Result<()> {
+    let recording = recorded(&["/call"])?;
+    let (mut compared, mut writers) = (0, std::collections::BTreeSet::new());
+    for event in writes(&recording) {
+        let text = bytes(event)?;
+        let Some(by) = number(&text, "GET /item?goroutine=") else { continue };
+        assert_eq!(event["task"]["goroutine"]["works_for"], json!({ "handed_by": by }), "{event} {text}");
+        writers.extend(event["task"]["goroutine"]["id"].as_u64());
+        compared += 1;
+    }
+    assert_eq!(compared, REQUESTS);
+    assert!(writers.len() < REQUESTS, "connections are used again: {writers:?}");
+    Ok(())
+}

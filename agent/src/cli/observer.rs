@@ -343,7 +343,7 @@ impl Observer {
 
     /// Asks the kernel for what else it can tell of the processes that have become known.
     fn look_closer(&mut self) {
-        let Self { table, capture, .. } = self;
+        let Self { table, capture, proc, .. } = self;
         self.unknown.retain(|(pid, answer)| {
             if answer.known().is_none() {
                 return table.is_current(*pid, answer);
@@ -351,6 +351,9 @@ impl Observer {
             let current = answer.best().filter(|_| table.is_current(*pid, answer));
             if let Some(layout) = current.and_then(|identity| identity.goroutines) {
                 capture.follow_goroutines(*pid, layout);
+            }
+            if let Some(http) = current.and_then(|identity| identity.net_http) {
+                capture.watch_net_http(*pid, &proc.exe_file(*pid), &http);
             }
             if current.is_some_and(hands_work_over) {
                 capture.watch_wakes(*pid);

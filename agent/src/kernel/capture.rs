@@ -2,7 +2,6 @@
 //! however that ends: nothing is pinned.
 
 use std::{
-    collections::HashSet,
     os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
@@ -10,7 +9,7 @@ use std::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint, raw_trace_point::RawTracePointLinkId},
+    programs::{Program, ProgramError, RawTracePoint},
     util::{KernelVersion, nr_cpus},
 };
 use aya_log::EbpfLogger;
@@ -22,10 +21,11 @@ use crate::{
     kernel::{
         btf::{self, Btf, BtfError},
         offsets,
+        probes::Probes,
         programs::{self, LoadedProgram, Misses},
         record, syscalls,
     },
-    processes::goroutines::Layout,
+    processes::{goroutines::Layout, runtime::NetHttp},
     streams::Loss,
 };
 
@@ -40,9 +40,6 @@ const HOOKS: [(&str, &str); 5] = [
     ("sys_exit", "exit_syscall"),
     ("sys_enter", "enter_syscall"),
 ];
-
-/// The raw tracepoint of wake-ups, and its program: attached while [`Capture::watch_wakes`] was asked for.
-const WAKES: &str = "sched_waking";
 
 /// Part of the ring buffer that may fill before the agent is woken early.
 const WAKE_PART: u32 = 4;
@@ -109,8 +106,8 @@ pub struct Capture {
     misses: (Misses, u64),
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
-    /// Processes whose wake-ups are told, and the link of the program while there are any.
-    watched: (HashSet<Pid>, Option<RawTracePointLinkId>),
+    /// What is attached only where it is needed.
+    probes: Probes,
     /// Owns programs and links.
     ebpf: Ebpf,
 }
@@ -172,11 +169,12 @@ impl Capture {
         processes.insert(std::process::id(), only(selection::EXCLUDED), 0)?;
 
         for (hook, name) in HOOKS {
-            load(&mut ebpf, name)
-                .and_then(|program| program.attach(hook))
+            let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded);
+            program
+                .and_then(|program| attach(hook, program))
                 .map_err(|source| CaptureError::Program { name, source })?;
         }
-        load(&mut ebpf, WAKES).map_err(|source| CaptureError::Program { name: WAKES, source })?;
+        let probes = Probes::load(&mut ebpf);
         let logger = match EbpfLogger::init(&mut ebpf) {
             Ok(logger) => Some(logger),
             Err(error) => {
@@ -196,7 +194,7 @@ impl Capture {
             told: [0; COUNTERS.len()],
             misses: (misses, 0),
             logger,
-            watched: (HashSet::new(), None),
+            probes,
             ebpf,
         })
     }
@@ -227,7 +225,7 @@ impl Capture {
     /// Observes a process no longer.
     pub fn deselect(&mut self, pid: Pid) {
         let _ = self.processes.remove(&pid); // it may have ended, which removes it as well
-        self.unwatch(pid);
+        self.probes.forget(&mut self.ebpf, pid);
     }
 
     /// A process has ended: what was asked for it is forgotten.
@@ -236,7 +234,7 @@ impl Capture {
             // The kernel has done it, but perhaps before it was asked for.
             let _ = self.processes.remove(&pid);
         }
-        self.unwatch(pid);
+        self.probes.forget(&mut self.ebpf, pid);
     }
 
     /// Tells of a process, which is a Go program, which goroutines do what.
@@ -248,14 +246,14 @@ impl Capture {
     /// Tells of a process which of its threads wakes and starts which.
     pub fn watch_wakes(&mut self, pid: Pid) {
         self.change(pid, |observed| observed.watch |= watch::WAKES);
-        let (watched, link) = &mut self.watched;
-        watched.insert(pid);
-        if link.is_some() {
-            return;
-        }
-        match tracepoint(&mut self.ebpf, WAKES).and_then(|program| program.attach(WAKES)) {
-            Ok(id) => *link = Some(id),
-            Err(error) => tracing::warn!(error = programs::refusal(&error), "wake-ups of threads are not seen"),
+        self.probes.watch_wakes(&mut self.ebpf, pid);
+    }
+
+    /// Tells of a process, which is a Go program with these functions in its executable (`/proc/PID/exe`), which goroutine's requests
+    /// its http.Client sends.
+    pub fn watch_net_http(&mut self, pid: Pid, exe: &Path, http: &NetHttp) {
+        if self.probes.watch_net_http(&mut self.ebpf, pid, exe, http) {
+            self.change(pid, |observed| observed.watch |= watch::HANDOVERS);
         }
     }
 
@@ -263,19 +261,7 @@ impl Capture {
     pub fn forget_program(&mut self, pid: Pid) {
         // The kernel has done the same, but perhaps before it was asked for.
         self.change(pid, |observed| (observed.watch, observed.go) = (0, GoLayout::default()));
-        self.unwatch(pid);
-    }
-
-    /// Where nobody's wake-ups are watched any more, they cost nothing.
-    fn unwatch(&mut self, pid: Pid) {
-        let (watched, link) = &mut self.watched;
-        watched.remove(&pid);
-        if watched.is_empty()
-            && let Some(id) = link.take()
-            && let Err(error) = tracepoint(&mut self.ebpf, WAKES).and_then(|program| program.detach(id))
-        {
-            tracing::warn!(error = programs::refusal(&error), "wake-ups of threads are still seen");
-        }
+        self.probes.forget(&mut self.ebpf, pid);
     }
 
     /// Changes how a process is observed, if it is. Where all are, none has an entry before.
@@ -379,14 +365,9 @@ fn only(selection: u32) -> Observed {
     Observed { selection, ..Observed::default() }
 }
 
-/// The program of this name, which is for a raw tracepoint.
-fn tracepoint<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, ProgramError> {
-    ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()
-}
-
-/// Loads it.
-fn load<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut RawTracePoint, ProgramError> {
-    let program = tracepoint(ebpf, name)?;
+/// Loads one program and attaches it to a raw tracepoint.
+fn attach(tracepoint: &str, program: &mut Program) -> Result<(), ProgramError> {
+    let program: &mut RawTracePoint = program.try_into()?;
     program.load()?;
-    Ok(program)
+    program.attach(tracepoint).map(drop)
 }

@@ -8,6 +8,7 @@ pub mod attributes;
 pub mod cgroup;
 #[cfg(test)]
 pub(crate) mod fake;
+mod functions;
 pub mod goroutines;
 pub mod identity;
 pub mod name;

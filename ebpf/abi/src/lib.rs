@@ -218,6 +218,8 @@ pub struct Observed {
 pub mod watch {
     /// Which of its threads wakes or starts which.
     pub const WAKES: u32 = 1;
+    /// Which of its goroutines hands which one a request to write.
+    pub const HANDOVERS: u32 = 2;
 }
 
 /// Where a Go program keeps what is read of the goroutine that a thread is running.
@@ -327,6 +329,10 @@ pub struct Offsets {
     pub regs_number: u32,
     /// Where it has the register that holds the address of Go's `runtime.g`; 0 where that is in thread-local storage.
     pub regs_goroutine: u32,
+    /// In the registers of a program that is probed: that of a method's receiver in Go's internal ABI.
+    pub regs_receiver: u32,
+    /// The same: that of the address of the running goroutine's `runtime.g`.
+    pub regs_running: u32,
     /// The thread pointer (`task_struct.thread.fsbase`), where Go uses it.
     pub task_thread_pointer: u32,
     /// A thread's id (`task_struct.pid`).

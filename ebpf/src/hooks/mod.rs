@@ -3,6 +3,7 @@
 //! family.
 
 mod connect;
+pub mod handover;
 mod process;
 mod transfer;
 mod wait;
