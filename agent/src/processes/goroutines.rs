@@ -7,16 +7,16 @@
 
 use object::{
     Endianness, ReadRef,
-    elf::{FileHeader64, PT_TLS, SHT_SYMTAB, STT_TLS},
-    read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
+    elf::{FileHeader64, PT_TLS},
+    read::elf::{FileHeader as _, ProgramHeader as _},
 };
+
+use super::functions::{Sections, symbol};
 
 /// The symbol of the thread-local variable that holds the address of the running goroutine's `runtime.g`.
 const THREAD_LOCAL: &[u8] = b"runtime.tlsg";
 /// A pointer's size, which thread-local storage has that holds nothing but [`THREAD_LOCAL`].
 const POINTER: i32 = 8;
-/// A symbol table that is larger, in bytes, is not searched: those of the largest Go programs have a tenth.
-const MAX_SYMBOLS: u64 = 64 * 1024 * 1024;
 /// A file has some ten program headers.
 const MAX_PROGRAM_HEADERS: u16 = 1024;
 
@@ -37,9 +37,6 @@ const VERSIONS: [(u32, u16, Option<u16>); 5] =
 
 /// The first minor version that is not known.
 const UNKNOWN: u32 = 27;
-
-/// The tables of an executable.
-type Sections<'a, R> = SectionTable<'a, FileHeader64<Endianness>, R>;
 
 /// Reads them for a program that was built with this version of Go, such as `go1.22.1`.
 pub fn layout<'a, R: ReadRef<'a>>(
@@ -75,22 +72,11 @@ fn thread_local<'a, R: ReadRef<'a>>(
         return Some(-POINTER);
     };
     let length = i32::try_from(segment.p_memsz(endian)).ok()?;
-    let place = if length == POINTER { 0 } else { variable(sections, endian, data)? };
+    let place = if length == POINTER { 0 } else { symbol(sections, endian, data, THREAD_LOCAL)? };
+    let place = i32::try_from(place).ok()?;
     let align = i32::try_from(segment.p_align(endian).max(1)).ok()?;
     let end = length.checked_add(align - 1)? / align * align;
     place.checked_sub(end)
-}
-
-/// Where in its segment the variable is.
-fn variable<'a, R: ReadRef<'a>>(sections: &Sections<'a, R>, endian: Endianness, data: R) -> Option<i32> {
-    let table = sections.iter().find(|section| section.sh_type(endian) == SHT_SYMTAB)?;
-    if table.sh_size(endian) > MAX_SYMBOLS {
-        return None;
-    }
-    let symbols = sections.symbols(endian, data, SHT_SYMTAB).ok()?;
-    let mut thread_local = symbols.iter().filter(|symbol| symbol.st_type() == STT_TLS);
-    let found = thread_local.find(|symbol| symbol.name(endian, symbols.strings()) == Ok(THREAD_LOCAL))?;
-    i32::try_from(found.st_value(endian)).ok()
 }
 
 #[cfg(test)]
