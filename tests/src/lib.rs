@@ -5,6 +5,7 @@ pub mod apps;
 pub mod bpf;
 pub mod causes;
 pub mod cgroup;
+pub mod goroutines;
 pub mod http;
 pub mod mariadb;
 pub mod mixed;
