@@ -292,8 +292,9 @@ fn wakes(_: &Machine) -> Result<()> {
         let id = |pointer| event.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or(0);
         format!("worker={} waiter={}", id("/task/tid"), id("/woken")) == said
     };
+    // Not only those: a channel's own lock may make its threads wait as well.
     let found = recording.of_kind("wake").filter(|event| told(event)).count();
-    ensure!(found == REQUESTS, "{found} wake-ups of {said}");
+    ensure!(found >= REQUESTS, "{found} wake-ups of {said}");
     Ok(())
 }
 
