@@ -75,9 +75,13 @@ impl App {
 
     /// A program of tests/apps that is written in Go, which listens on `PORT`.
     pub fn go(name: &str, environment: &Environment) -> Result<Self> {
+        Self::go_on(ports::free()?, name, environment)
+    }
+
+    /// The same on this port.
+    pub fn go_on(port: u16, name: &str, environment: &Environment) -> Result<Self> {
         let program = crate::target().join("apps/go").join(name);
         ensure!(program.exists(), "{} is missing: run `cargo xtask setup`", program.display());
-        let port = ports::free()?;
         Self::start(name, port, Command::new(program).env("PORT", port.to_string()), environment)
     }
 

@@ -8,8 +8,10 @@ use anyhow::Result;
 use syspan_tests::{
     apps::App,
     goroutines::{Compared, compare},
-    http::Load,
+    http::{self, Load},
+    ports,
     recording::{Recorder, Recording, bytes},
+    wait,
 };
 
 const REQUESTS: usize = 200;
@@ -63,5 +65,22 @@ fn requests_of_the_http_client_belong_to_who_makes_them() -> Result<()> {
         }
     }
     assert!(writers.len() < REQUESTS, "connections are used again: {writers:?}");
+    Ok(())
+}
+
+/// The kernel is told where its goroutines are when the agent has given up its privileges. (Probes in its functions it may not get
+/// any more then: docs/security.md.)
+#[test]
+fn a_program_that_is_started_later() -> Result<()> {
+    let port = ports::free()?;
+    let recorder = Recorder::start(&["--port", &port.to_string()])?;
+    let _app = App::go_on(port, "go-goroutines", &[])?;
+    wait::until("its goroutines to be told", wait::START, || {
+        http::get(port, "/hello")?;
+        let known = recorder.so_far()?.of_kind("data").any(|event| event.pointer("/task/goroutine").is_some());
+        Ok(known.then_some(()))
+    })?;
+    Load::connect(port, CONNECTIONS)?.run(REQUESTS, |_| "/own".to_owned())?;
+    assert_eq!(compare(&recorder.stop()?)?, Compared { own: REQUESTS, handed: 0 });
     Ok(())
 }
