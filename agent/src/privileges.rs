@@ -20,10 +20,11 @@ const FREE_MAPS: (u32, u32) = (5, 19);
 pub const LOOKING: CapabilitySet = CapabilitySet::SYS_PTRACE.union(CapabilitySet::DAC_READ_SEARCH);
 
 /// What capturing takes once everything is attached, on a kernel of version `major, minor`: looking at processes that appear,
-/// and using BPF maps.
+/// putting programs into the functions of those that are Go's (perf_event_open(2)), and using BPF maps.
 #[must_use]
 pub fn capturing(kernel: (u32, u32)) -> CapabilitySet {
-    if kernel < FREE_MAPS { LOOKING | CapabilitySet::BPF } else { LOOKING }
+    let needed = LOOKING | CapabilitySet::PERFMON;
+    if kernel < FREE_MAPS { needed | CapabilitySet::BPF } else { needed }
 }
 
 /// Gives up for good all capabilities of the calling thread but those in `kept` that it has, in all its capability sets, and the way back: programs that it or
@@ -71,8 +72,9 @@ mod tests {
 
     #[test]
     fn maps_need_a_capability_on_older_kernels_only() {
-        assert_eq!(capturing((5, 18)), LOOKING | CapabilitySet::BPF);
-        assert_eq!(capturing((5, 19)), LOOKING);
-        assert_eq!(capturing((6, 1)), LOOKING);
+        let needed = LOOKING | CapabilitySet::PERFMON;
+        assert_eq!(capturing((5, 18)), needed | CapabilitySet::BPF);
+        assert_eq!(capturing((5, 19)), needed);
+        assert_eq!(capturing((6, 1)), needed);
     }
 }

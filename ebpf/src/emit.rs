@@ -8,6 +8,7 @@ use syspan_abi::{Counter, EndEvent, Header, Kind, ProcessEvent, SCRATCHES_OF_A_C
 
 use crate::{
     config::config,
+    goroutine,
     maps::{RING, SCRATCHES, Scratch, add_to, count},
     socket,
     thread::Caller,
@@ -116,17 +117,14 @@ pub fn notice<T>(event: *const T) -> bool {
 #[inline(always)]
 pub fn header(header: &mut Header, kind: Kind, caller: Caller, turn: u32, time: u64, socket: u64) {
     let Caller { pid, tid, .. } = caller;
-    *header = Header { kind: kind as u32, pid, tid, turn, time, socket };
+    let goroutine::Current { id, works_for, relation } = goroutine::current(caller);
+    *header = Header { kind: kind as u16, relation, pid, tid, turn, time, socket, goroutine: id, works_for };
 }
 
 /// Tells that a direction ended.
 #[inline(always)]
 pub fn end(caller: Caller, turn: u32, socket: u64, state: *mut SocketState, end: u32) {
-    let mut event = EndEvent {
-        header: Header { kind: 0, pid: 0, tid: 0, turn: 0, time: 0, socket: 0 },
-        end,
-        positions: socket::positions(state),
-    };
+    let mut event = EndEvent { header: Header::default(), end, positions: socket::positions(state) };
     // SAFETY: plain helper.
     header(&mut event.header, Kind::End, caller, turn, unsafe { bpf_ktime_get_ns() }, socket);
     notice(&raw const event);
@@ -135,11 +133,15 @@ pub fn end(caller: Caller, turn: u32, socket: u64, state: *mut SocketState, end:
 /// Tells something of a process.
 #[inline(always)]
 pub fn process(kind: Kind, pid: u32, other: u32) {
-    let event = ProcessEvent {
-        // SAFETY: plain helper.
-        header: Header { kind: kind as u32, pid, tid: pid, turn: 0, time: unsafe { bpf_ktime_get_ns() }, socket: 0 },
-        other,
-        reserved: 0,
-    };
+    thread(kind, pid, pid, 0, other);
+}
+
+/// Tells something of a thread.
+#[inline(always)]
+pub fn thread(kind: Kind, pid: u32, tid: u32, turn: u32, other: u32) {
+    // SAFETY: plain helper.
+    let time = unsafe { bpf_ktime_get_ns() };
+    let header = Header { kind: kind as u16, pid, tid, turn, time, ..Header::default() };
+    let event = ProcessEvent { header, other, reserved: 0 };
     notice(&raw const event);
 }

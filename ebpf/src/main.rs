@@ -1,8 +1,8 @@
 //! syspan's eBPF programs: what system calls move over stream sockets, who calls, and how processes come and go.
 //!
 //! Base: the raw tracepoints `sys_enter` and `sys_exit` (since 4.17; they are what the `syscalls/*` tracepoints are made of,
-//! without the record that perf prepares for those) and `sched_process_{fork,exec,exit}`. Nothing here parses protocols: a
-//! call on a followed socket becomes one event with a bounded part of its bytes.
+//! without the record that perf prepares for those) and `sched_process_{fork,exec,exit}`; `sched_waking` while somebody asks for it.
+//! Nothing here parses protocols: a call on a followed socket becomes one event with a bounded part of its bytes.
 //!
 //! Two steps for each call: at entry the arguments are kept by thread ([`thread`]), at exit the result decides what
 //! they meant. A process that is not observed costs one table look-up at entry and one at exit.
@@ -17,6 +17,7 @@
 
 mod config;
 mod emit;
+mod goroutine;
 mod hooks;
 mod maps;
 mod payload;

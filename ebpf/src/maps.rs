@@ -6,13 +6,13 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use syspan_abi::{COUNTERS, Counter, MAX_HEAD, MAX_TAIL, SocketState};
+use syspan_abi::{COUNTERS, Counter, MAX_HEAD, MAX_TAIL, Observed, SocketState};
 
 use crate::thread::Thread;
 
-/// Process (thread group) id -> a `selection`. Filled by the agent and by fork.
+/// Process (thread group) id -> whether and how it is observed. Filled by the agent and by fork.
 #[map]
-pub static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(65_536, 0);
+pub static PROCESSES: HashMap<u32, Observed> = HashMap::with_max_entries(65_536, 0);
 
 /// Thread id -> its call under way and its count of waits; removed when the thread ends.
 #[map]

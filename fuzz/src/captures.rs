@@ -82,6 +82,7 @@ fn check(events: &[Event]) {
             Event::Data(data) => data.socket,
             Event::End { socket, .. } => *socket,
             Event::Start { .. } | Event::Process(_) | Event::Exit { .. } => continue,
+            Event::Wake { .. } | Event::Thread { .. } => panic!("packets do not tell of threads: {event:?}"),
             Event::Lost { time, .. } | Event::Tick { time } => {
                 assert!(*time >= latest, "{event:?} after {latest}");
                 continue;

@@ -85,6 +85,18 @@ impl App {
         Self::start("script", port, &mut command, environment)
     }
 
+    /// A program of tests/apps that is written in Go, which listens on `PORT`.
+    pub fn go(name: &str, environment: &Environment) -> Result<Self> {
+        Self::go_on(ports::free()?, name, environment)
+    }
+
+    /// The same on this port.
+    pub fn go_on(port: u16, name: &str, environment: &Environment) -> Result<Self> {
+        let program = crate::target().join("apps/go").join(name);
+        ensure!(program.exists(), "{} is missing: run `cargo xtask setup`", program.display());
+        Self::start(name, port, Command::new(program).env("PORT", port.to_string()), environment)
+    }
+
     /// tests/apps/node-orders.
     pub fn orders(environment: &Environment) -> Result<Self> {
         Self::node(&crate::sources().join("apps/node-orders/server.js"), environment)

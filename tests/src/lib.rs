@@ -7,6 +7,7 @@ pub mod bpf;
 pub mod causes;
 pub mod cgroup;
 pub mod downstream;
+pub mod goroutines;
 pub mod http;
 pub mod machine;
 pub mod mariadb;

@@ -85,16 +85,18 @@ impl Recording {
 
     /// The bytes of each `data` event, as text, with the process id of who moved them.
     pub fn captured(&self) -> Result<Vec<(u64, String)>> {
-        self.events
-            .iter()
-            .filter_map(|event| Some((event.pointer("/task/pid")?.as_u64()?, event)))
-            .filter(|(_, event)| event.get("event").is_some_and(|kind| kind == "data"))
-            .map(|(pid, event)| Ok((pid, bytes(event)?)))
-            .collect()
+        let pid = |event: &Value| event.pointer("/task/pid").and_then(Value::as_u64).context("no process");
+        self.of_kind("data").map(|event| Ok((pid(event)?, bytes(event)?))).collect()
+    }
+
+    /// Its events of a kind, in their order.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.events.iter().filter(move |event| event.get("event").is_some_and(|found| found == kind))
     }
 }
 
-fn bytes(event: &Value) -> Result<String> {
+/// The bytes of a `data` event, as text.
+pub fn bytes(event: &Value) -> Result<String> {
     let mut bytes = Vec::new();
     for part in ["head", "tail"] {
         bytes.extend(BASE64_STANDARD.decode(event.get(part).and_then(Value::as_str).unwrap_or_default())?);

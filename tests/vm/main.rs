@@ -2,6 +2,7 @@
 //! It is the same program for every kernel.
 
 mod database;
+mod handoff;
 mod init;
 mod orders;
 mod report;
@@ -33,6 +34,12 @@ enum Command {
         #[arg(long)]
         database_socket: PathBuf,
     },
+    /// The service of two threads
+    Handoff {
+        /// It listens on this port of 127.0.0.1
+        #[arg(long)]
+        port: u16,
+    },
     /// Examines the kernel and runs the scenarios, with a line of the report for each
     Scenarios,
 }
@@ -41,6 +48,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         None => init::run(),
         Some(Command::Orders { port, database, database_socket }) => orders::serve(port, database, &database_socket),
+        Some(Command::Handoff { port }) => handoff::serve(port),
         Some(Command::Scenarios) => scenarios::run(),
     }
 }

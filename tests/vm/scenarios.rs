@@ -17,9 +17,11 @@ use expected::{Expected, LeftOut};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use syspan_tests::{
     causes::marker,
+    goroutines::{Compared, compare},
     http::{Client, Load},
     ports,
     postgres::Postgres,
+    recording::Recorder,
     server::Server,
     syspan::{self, Syspan},
     wait,
@@ -27,6 +29,9 @@ use syspan_tests::{
 use tempfile::TempDir;
 
 use crate::report::Report;
+
+/// tests/apps/go-goroutines.
+const GO: &str = "/usr/bin/go-goroutines";
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -43,6 +48,8 @@ const SCENARIOS: &[Scenario] = &[
     ("connections older than the agent", older_connections),
     ("agent killed under load", killed),
     ("four capabilities instead of root", restricted),
+    ("goroutines, http.Client", goroutines),
+    ("which thread wakes which", wakes),
 ];
 
 /// Runs everything; what fails is in the report, and only a report that cannot be made is an error.
@@ -246,6 +253,52 @@ fn restricted(machine: &Machine) -> Result<()> {
         client.get(&expected.checkout(LOCALHOST, number))?;
     }
     expected.check(&syspan.stop()?)
+}
+
+/// A Go program. Its functions are probed after the agent gave up its privileges.
+fn goroutines(_: &Machine) -> Result<()> {
+    const REQUESTS: usize = 20;
+    let (folder, port) = (TempDir::with_prefix("goroutines-")?, ports::free()?);
+    let mut go = Server::start("go", folder.path(), Command::new(GO).env("PORT", port.to_string()))?;
+    go.wait_for_port(port)?;
+    let recorder = Recorder::start(&["--pid", &go.pid().to_string()])?;
+    for path in ["/own", "/spawn", "/call"] {
+        Load::connect(port, 4)?.run(REQUESTS, |_| path.to_owned())?;
+    }
+    let recording = recorder.stop()?;
+    let verdict = compare(&recording).and_then(|compared| {
+        ensure!(compared == Compared { own: 2 * REQUESTS, handed: REQUESTS }, "{compared:?}");
+        Ok(())
+    });
+    LeftOut::of(&recording).excuse(verdict)
+}
+
+/// A program that is called as one whose threads work for each other. What tells of it is attached after the agent gave up its
+/// privileges.
+fn wakes(_: &Machine) -> Result<()> {
+    const REQUESTS: usize = 20;
+    let (folder, port) = (TempDir::with_prefix("handoff-")?, ports::free()?);
+    let program = folder.path().join("java");
+    std::fs::copy(std::env::current_exe()?, &program)?;
+    let mut command = Command::new(&program);
+    command.args(["handoff", "--port", &port.to_string()]);
+    let mut handoff = Server::start("handoff", folder.path(), &command)?;
+    handoff.wait_for_port(port)?;
+    let recorder = Recorder::start(&["--pid", &handoff.pid().to_string()])?;
+    let mut client = Client::connect(port)?;
+    let mut said = String::new();
+    for _ in 0..REQUESTS {
+        said = String::from_utf8(client.get("/work")?.body)?;
+    }
+    let recording = recorder.stop()?;
+    let told = |event: &serde_json::Value| {
+        let id = |pointer| event.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or(0);
+        format!("worker={} waiter={}", id("/task/tid"), id("/woken")) == said
+    };
+    // Not only those: a channel's own lock may make its threads wait as well.
+    let found = recording.of_kind("wake").filter(|event| told(event)).count();
+    let verdict = if found >= REQUESTS { Ok(()) } else { Err(anyhow::anyhow!("{found} wake-ups of {said}")) };
+    LeftOut::of(&recording).excuse(verdict)
 }
 
 /// The command that runs another as `nobody` with nothing but the four capabilities.

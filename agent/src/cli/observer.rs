@@ -26,7 +26,7 @@ use crate::{
     },
     privileges,
     processes::{
-        identity::Identifier,
+        identity::{Identifier, Identity},
         proc::Proc,
         reader::{self, Answer, Reader},
         selector::{Candidate, SelectedBy, Selectors, Survey},
@@ -45,6 +45,9 @@ const MAX_DISMISSED: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 /// signals, finished spans and loss counters must have their turn nevertheless.
 const TURN: usize = 4096;
 
+/// Processes of which it is not yet known how closely they are to be observed.
+const MAX_UNKNOWN: usize = 4096;
+
 /// The kernel's programs and what is known of the processes they tell of.
 pub(super) struct Observer {
     capture: Capture,
@@ -60,6 +63,8 @@ pub(super) struct Observer {
     dismissed: LruCache<Pid, ()>,
     /// Processes that the engine knows, or will before the events that are held.
     told: HashSet<Pid>,
+    /// Processes of which it is not yet known what else the kernel can tell.
+    unknown: Vec<(Pid, Answer)>,
     uring: HashSet<Pid>,
     held: Held,
 }
@@ -73,8 +78,10 @@ impl Observer {
         observer.select_existing()?;
         // Who they are is read before anything else is: one that ends right after its first request has a name then, and
         // so have the copies it makes of itself.
-        let answers: Vec<Answer> = observer.chosen.keys().map(|pid| observer.table.ask(*pid)).collect();
+        let chosen: Vec<Pid> = observer.chosen.keys().copied().collect();
+        let answers: Vec<Answer> = chosen.into_iter().map(|pid| observer.ask(pid)).collect();
         observer.table.reader().wait(&answers, reader::LIMIT);
+        observer.look_closer();
         Ok(observer)
     }
 
@@ -115,6 +122,7 @@ impl Observer {
             chosen: HashMap::new(),
             dismissed: LruCache::new(MAX_DISMISSED),
             told: HashSet::new(),
+            unknown: Vec::new(),
             uring: HashSet::new(),
             held: Held::default(),
         })
@@ -158,6 +166,7 @@ impl Observer {
     /// Hands over what waits in the ring buffer, as far as it is known whose it is; at most [`TURN`] records. Says whether that was
     /// all.
     pub(super) fn drain(&mut self, mut take: impl FnMut(Event)) -> bool {
+        self.look_closer();
         self.held.release(&mut self.table, &mut take);
         let mut all = false;
         for _ in 0..TURN {
@@ -219,11 +228,12 @@ impl Observer {
     fn handle(&mut self, record: Record, take: &mut impl FnMut(Event)) {
         match record {
             Record::Event(event) => {
-                if let Event::Data(data) = &event {
-                    if self.dismissed.contains(&data.task.pid) {
-                        return;
-                    }
-                    self.introduce(data.task.pid, None, take);
+                match &event {
+                    Event::Data(data) if self.dismissed.contains(&data.task.pid) => return,
+                    Event::Data(data) => self.introduce(data.task.pid, None, take),
+                    // A process that has moved no bytes has nothing to do with any request.
+                    Event::Wake { task, .. } | Event::Thread { task, .. } if !self.told.contains(&task.pid) => return,
+                    _ => {}
                 }
                 self.held.pass(event, take);
             }
@@ -252,6 +262,7 @@ impl Observer {
                 self.table.on_exit(pid);
                 self.chosen.remove(&pid);
                 self.uring.remove(&pid);
+                self.capture.ended(pid);
                 if self.told.remove(&pid) {
                     self.held.pass(Event::Exit { time, pid }, take);
                 }
@@ -275,6 +286,7 @@ impl Observer {
     fn executed(&mut self, pid: Pid) {
         self.table.on_exec(pid);
         self.told.remove(&pid);
+        self.capture.forget_program(pid);
         // Who listened by what it inherited, or was found by its program's name, may be another kind of program now; one that
         // ended already may have been.
         if !self.selectors.exes.is_empty() || !self.selectors.ports.is_empty() {
@@ -285,7 +297,7 @@ impl Observer {
             }
         }
         if self.chosen.contains_key(&pid) {
-            self.table.ask(pid);
+            self.ask(pid);
         }
     }
 
@@ -299,7 +311,7 @@ impl Observer {
                 Ok(()) => {
                     self.dismissed.pop(&pid);
                     self.chosen.insert(pid, by);
-                    self.table.ask(pid);
+                    self.ask(pid);
                 }
                 Err(error) => tracing::warn!(pid, %error, "the process is not observed"),
             },
@@ -320,12 +332,42 @@ impl Observer {
         }
     }
 
+    /// Who a process is; once that is known, what else the kernel can tell of it is asked for.
+    fn ask(&mut self, pid: Pid) -> Answer {
+        let answer = self.table.ask(pid);
+        if self.unknown.len() < MAX_UNKNOWN {
+            self.unknown.push((pid, answer.clone()));
+        }
+        answer
+    }
+
+    /// Asks the kernel for what else it can tell of the processes that have become known.
+    fn look_closer(&mut self) {
+        let Self { table, capture, proc, .. } = self;
+        self.unknown.retain(|(pid, answer)| {
+            if answer.known().is_none() {
+                return table.is_current(*pid, answer);
+            }
+            let current = answer.best().filter(|_| table.is_current(*pid, answer));
+            if let Some(layout) = current.and_then(|identity| identity.goroutines) {
+                capture.follow_goroutines(*pid, layout);
+            }
+            if let Some(http) = current.and_then(|identity| identity.net_http) {
+                capture.watch_net_http(*pid, &proc.exe_file(*pid), &http);
+            }
+            if current.is_some_and(hands_work_over) {
+                capture.watch_wakes(*pid);
+            }
+            false
+        });
+    }
+
     /// Tells the engine who a process is, once.
     fn introduce(&mut self, pid: Pid, command: Option<&str>, take: &mut impl FnMut(Event)) {
         if !self.told.insert(pid) {
             return;
         }
-        let introduction = Introduction { pid, answer: self.table.ask(pid), command: command.map(str::to_owned) };
+        let introduction = Introduction { pid, answer: self.ask(pid), command: command.map(str::to_owned) };
         self.held.introduce(introduction, take);
     }
 }
@@ -335,6 +377,12 @@ impl AsFd for Observer {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.capture.as_fd()
     }
+}
+
+/// Whether it is a program whose threads are known to work for each other: then it matters which of them wakes which.
+fn hands_work_over(identity: &Identity) -> bool {
+    let name = identity.exe.as_deref().and_then(|exe| exe.file_name()?.to_str()).unwrap_or_default();
+    name == "java" || name.starts_with("python")
 }
 
 /// The kernel's monotonic clock, ns: the clock of all events.

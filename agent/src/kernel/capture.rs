@@ -13,7 +13,7 @@ use aya::{
     util::{KernelVersion, nr_cpus},
 };
 use aya_log::EbpfLogger;
-use syspan_abi::{self as abi, Config, Counter, SocketState, selection, verdict};
+use syspan_abi::{self as abi, Config, Counter, GoLayout, Observed, SocketState, selection, verdict, watch};
 use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
@@ -21,9 +21,11 @@ use crate::{
     kernel::{
         btf::{self, Btf, BtfError},
         offsets,
+        probes::Probes,
         programs::{self, LoadedProgram, Misses},
         record, syscalls,
     },
+    processes::{goroutines::Layout, runtime::NetHttp},
     streams::Loss,
 };
 
@@ -94,7 +96,9 @@ pub enum CaptureError {
 /// Running programs.
 pub struct Capture {
     ring: RingBuf<MapData>,
-    processes: HashMap<MapData, u32, u32>,
+    processes: HashMap<MapData, u32, Observed>,
+    /// Every process is observed.
+    all: bool,
     sockets: HashMap<MapData, u64, SocketState>,
     counts: PerCpuArray<MapData, u64>,
     told: [u64; COUNTERS.len()],
@@ -102,6 +106,8 @@ pub struct Capture {
     misses: (Misses, u64),
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// What is attached only where it is needed.
+    probes: Probes,
     /// Owns programs and links.
     ebpf: Ebpf,
 }
@@ -135,6 +141,7 @@ impl Capture {
             head_limit: settings.head_limit,
             sql_limit: settings.sql_limit,
             wake_at: settings.ring_size / WAKE_PART,
+            futex: u32::try_from(syscalls::FUTEX).unwrap_or(u32::MAX),
             address_key: settings.address_key,
         };
         drop(blob);
@@ -159,7 +166,7 @@ impl Capture {
         let mut processes = HashMap::try_from(take("PROCESSES")?)?;
         let sockets = HashMap::try_from(take("SOCKETS")?)?;
         let counts = PerCpuArray::try_from(take("COUNTS")?)?;
-        processes.insert(std::process::id(), selection::EXCLUDED, 0)?;
+        processes.insert(std::process::id(), only(selection::EXCLUDED), 0)?;
 
         for (hook, name) in HOOKS {
             let program = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded);
@@ -167,6 +174,7 @@ impl Capture {
                 .and_then(|program| attach(hook, program))
                 .map_err(|source| CaptureError::Program { name, source })?;
         }
+        let probes = Probes::load(&mut ebpf);
         let logger = match EbpfLogger::init(&mut ebpf) {
             Ok(logger) => Some(logger),
             Err(error) => {
@@ -177,7 +185,18 @@ impl Capture {
         let misses = Misses::of(ebpf.programs().map(|(_, program)| program));
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], misses: (misses, 0), logger, ebpf })
+        Ok(Self {
+            ring,
+            processes,
+            all: settings.all,
+            sockets,
+            counts,
+            told: [0; COUNTERS.len()],
+            misses: (misses, 0),
+            logger,
+            probes,
+            ebpf,
+        })
     }
 
     /// The programs as the kernel took them.
@@ -191,7 +210,8 @@ impl Capture {
     /// # Errors
     /// The table is full.
     pub fn select(&mut self, pid: Pid) -> Result<(), MapError> {
-        self.processes.insert(pid, selection::SELECTED, 0)
+        let known = self.processes.get(&pid, 0).unwrap_or_default();
+        self.processes.insert(pid, Observed { selection: selection::SELECTED, ..known }, 0)
     }
 
     /// Observes the agent's own children from now on, and theirs (`syspan exec`).
@@ -199,12 +219,67 @@ impl Capture {
     /// # Errors
     /// The table is full.
     pub fn select_children(&mut self) -> Result<(), MapError> {
-        self.processes.insert(std::process::id(), selection::PARENT, 0)
+        self.processes.insert(std::process::id(), only(selection::PARENT), 0)
     }
 
     /// Observes a process no longer.
     pub fn deselect(&mut self, pid: Pid) {
         let _ = self.processes.remove(&pid); // it may have ended, which removes it as well
+        self.probes.forget(&mut self.ebpf, pid);
+    }
+
+    /// A process has ended: what was asked for it is forgotten.
+    pub fn ended(&mut self, pid: Pid) {
+        if self.all {
+            // The kernel has done it, but perhaps before it was asked for.
+            let _ = self.processes.remove(&pid);
+        }
+        self.probes.forget(&mut self.ebpf, pid);
+    }
+
+    /// Tells of a process, which is a Go program, which goroutines do what.
+    pub fn follow_goroutines(&mut self, pid: Pid, layout: Layout) {
+        let Layout { g, id, parent } = layout;
+        self.change(pid, |observed| observed.go = GoLayout { g, id, parent: parent.unwrap_or(0) });
+    }
+
+    /// Tells of a process which of its threads wakes and starts which.
+    pub fn watch_wakes(&mut self, pid: Pid) {
+        self.change(pid, |observed| observed.watch |= watch::WAKES);
+        self.probes.watch_wakes(&mut self.ebpf, pid);
+    }
+
+    /// Tells of a process, which is a Go program with these functions in its executable (`/proc/PID/exe`), which goroutine's requests
+    /// its http.Client sends.
+    pub fn watch_net_http(&mut self, pid: Pid, exe: &Path, http: &NetHttp) {
+        if self.probes.watch_net_http(&mut self.ebpf, pid, exe, http) {
+            self.change(pid, |observed| observed.watch |= watch::HANDOVERS);
+        }
+    }
+
+    /// The process is another program now: what was asked for it is forgotten.
+    pub fn forget_program(&mut self, pid: Pid) {
+        // The kernel has done the same, but perhaps before it was asked for.
+        self.change(pid, |observed| (observed.watch, observed.go) = (0, GoLayout::default()));
+        self.probes.forget(&mut self.ebpf, pid);
+    }
+
+    /// Changes how a process is observed, if it is. Where all are, none has an entry before.
+    fn change(&mut self, pid: Pid, change: impl FnOnce(&mut Observed)) {
+        const BPF_NOEXIST: u64 = 1;
+        const BPF_EXIST: u64 = 2;
+        let (known, as_before) = match self.processes.get(&pid, 0) {
+            Ok(known) => (known, BPF_EXIST),
+            Err(_) if self.all => (only(selection::SELECTED), BPF_NOEXIST),
+            Err(_) => return,
+        };
+        let mut changed = known;
+        change(&mut changed);
+        if changed != known
+            && let Err(error) = self.processes.insert(pid, changed, as_before)
+        {
+            tracing::debug!(pid, %error, "the process has ended, or it is observed less closely than it could be");
+        }
     }
 
     /// Stops following a socket. A socket that is gone is no error.
@@ -283,6 +358,11 @@ const PREEMPTIBLE: KernelVersion = KernelVersion::new(7, 0, 0);
 /// Whether this kernel is this one or a younger one.
 fn kernel_is(least: KernelVersion) -> bool {
     KernelVersion::current().is_ok_and(|version| version >= least)
+}
+
+/// A process that is selected so, and nothing else asked for it.
+fn only(selection: u32) -> Observed {
+    Observed { selection, ..Observed::default() }
 }
 
 /// Loads one program and attaches it to a raw tracepoint.

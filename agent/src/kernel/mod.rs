@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod capture;
 pub mod offsets;
+mod probes;
 pub mod programs;
 pub mod record;
 pub mod support;

@@ -20,6 +20,20 @@ const NUMBER: &str = "orig_ax";
 #[cfg(target_arch = "aarch64")]
 const NUMBER: &str = "syscallno";
 
+/// Where Go keeps the address of the running goroutine's `runtime.g` (its internal ABI): behind the thread pointer, a member of
+/// `struct task_struct`, or in a register, whose place is in `struct pt_regs`.
+#[cfg(target_arch = "x86_64")]
+const GOROUTINE: (Option<&str>, u32) = (Some("thread.fsbase"), 0);
+#[cfg(target_arch = "aarch64")]
+const GOROUTINE: (Option<&str>, u32) = (None, 28 * 8); // x28
+
+/// Where `struct pt_regs` has, at the beginning of a Go function, its first argument (a method's receiver) and the address of the
+/// running goroutine's `runtime.g` (Go's internal ABI since 1.17).
+#[cfg(target_arch = "x86_64")]
+const GO_FUNCTION: (u32, u32) = (80, 8); // rax, r14
+#[cfg(target_arch = "aarch64")]
+const GO_FUNCTION: (u32, u32) = (0, 28 * 8); // x0, x28
+
 /// What tells a system call of a 32-bit program: a member of `struct thread_info`, and its bits.
 #[cfg(target_arch = "x86_64")]
 const COMPAT: (&str, u32) = ("status", 0x0002); // TS_COMPAT
@@ -38,6 +52,11 @@ pub fn read(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         regs_arguments: ARGUMENTS.0,
         argument: ARGUMENTS.1,
         regs_number: btf.offset("pt_regs", NUMBER)?,
+        regs_goroutine: GOROUTINE.1,
+        regs_receiver: GO_FUNCTION.0,
+        regs_running: GO_FUNCTION.1,
+        task_thread_pointer: GOROUTINE.0.map_or(Ok(0), |member| btf.offset("task_struct", member))?,
+        task_tid: btf.offset("task_struct", "pid")?,
         task_signal: btf.offset("task_struct", "signal")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_files: btf.offset("task_struct", "files")?,

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
-use syspan_abi::{Kind, MAX_PATH, direction, end, origin};
+use syspan_abi::{Kind, MAX_PATH, direction, end, origin, works_for};
 
-use crate::event::{Address, Data, Direction, End, Event, Origin, Pid, Socket, Task, Time};
+use crate::event::{Address, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor};
 
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
@@ -66,6 +66,10 @@ impl<'a> Reader<'a> {
         self.bytes(N)?.try_into().ok()
     }
 
+    fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_ne_bytes)
+    }
+
     fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_ne_bytes)
     }
@@ -79,12 +83,13 @@ impl<'a> Reader<'a> {
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Option<Record> {
     let mut reader = Reader(bytes);
-    let kind = reader.u32()?;
-    let task = Task::thread(reader.u32()?, reader.u32()?, reader.u32()?);
+    let (kind, relation) = (reader.u16()?, reader.u16()?);
+    let mut task = Task::thread(reader.u32()?, reader.u32()?, reader.u32()?);
     let time = reader.u64()?;
     let socket = reader.u64()?;
+    task.goroutine = goroutine(reader.u32()?, reader.u32()?, relation);
     Some(match kind {
-        k if k == Kind::Data as u32 => {
+        k if k == Kind::Data as u16 => {
             let length = reader.u64()?;
             let position = reader.u32()?;
             let direction = match reader.u32()? {
@@ -98,13 +103,13 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
             let tail = Bytes::copy_from_slice(reader.bytes(tail)?);
             Record::Event(Event::Data(Data { socket, task, direction, time, position, length, head, tail }))
         }
-        k if k == Kind::Socket as u32 => {
+        k if k == Kind::Socket as u16 => {
             let mut socket = parse_socket(&mut reader, socket, time, task)?;
             let command = command(reader.array()?);
             socket.positions = positions(&mut reader)?;
             Record::Socket(socket, command)
         }
-        k if k == Kind::End as u32 => {
+        k if k == Kind::End as u16 => {
             let end = match reader.u32()? {
                 end::CLOSED => End::Closed,
                 end::SHUT_WRITE => End::ShutWrite,
@@ -115,11 +120,13 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
             };
             Record::Event(Event::End { socket, task, time, end, positions: positions(&mut reader)? })
         }
-        k if k == Kind::Exec as u32 => Record::Exec(task.pid),
-        k if k == Kind::Fork as u32 => Record::Fork { parent: task.pid, child: reader.u32()? },
-        k if k == Kind::Exit as u32 => Record::Exit { time, pid: task.pid },
-        k if k == Kind::Listen as u32 => Record::Listen(task.pid),
-        k if k == Kind::IoUring as u32 => Record::IoUring(task.pid),
+        k if k == Kind::Exec as u16 => Record::Exec(task.pid),
+        k if k == Kind::Fork as u16 => Record::Fork { parent: task.pid, child: reader.u32()? },
+        k if k == Kind::Exit as u16 => Record::Exit { time, pid: task.pid },
+        k if k == Kind::Listen as u16 => Record::Listen(task.pid),
+        k if k == Kind::IoUring as u16 => Record::IoUring(task.pid),
+        k if k == Kind::Wake as u16 => Record::Event(Event::Wake { time, task, woken: reader.u32()? }),
+        k if k == Kind::Thread as u16 => Record::Event(Event::Thread { time, task, started: reader.u32()? }),
         _ => return None,
     })
 }
@@ -147,6 +154,16 @@ fn parse_socket(reader: &mut Reader<'_>, id: u64, time: Time, task: Task) -> Opt
         (Address::Inet(ip(family, &local), local_port), Address::Inet(ip(family, &peer), peer_port))
     };
     Some(Socket { id, time, task, local, peer, netns, origin, positions: None })
+}
+
+/// The goroutine of this id, if there is one, which works for another in this way (`abi::works_for`), if it does.
+fn goroutine(id: u32, other: u32, relation: u16) -> Option<Goroutine> {
+    let works_for = match relation {
+        _ if other == 0 => None,
+        works_for::HANDED => Some(WorksFor::HandedBy(other)),
+        _ => Some(WorksFor::StartedBy(other)),
+    };
+    (id != 0).then_some(Goroutine { id, works_for })
 }
 
 /// `abi::Positions`.
@@ -185,7 +202,11 @@ fn ip(family: u32, address: &[u8; 16]) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing, reason = "tests")]
+    #![allow(clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+    use std::mem::offset_of;
+
+    use syspan_abi::{DataEvent, Header, ProcessEvent};
 
     use super::*;
 
@@ -198,13 +219,57 @@ mod tests {
 
     #[test]
     fn a_record_that_is_cut_short_is_none() {
-        let mut bytes = vec![0u8; 56];
+        let mut bytes = vec![0u8; size_of::<DataEvent>()];
         bytes[0] = Kind::Data as u8;
         assert!(matches!(parse(&bytes), Some(Record::Event(Event::Data(_)))));
         for n in 0..bytes.len() {
             assert_eq!(parse(&bytes[..n]), None);
         }
-        bytes[48] = 1; // a head of one byte that is not there
+        bytes[offset_of!(DataEvent, head)] = 1; // one byte that is not there
         assert_eq!(parse(&bytes), None);
+    }
+
+    /// A record of a [`ProcessEvent`], with these members of its header set.
+    fn notice(kind: Kind, members: &[(usize, u32)]) -> Vec<u8> {
+        let mut bytes = vec![0u8; size_of::<ProcessEvent>()];
+        bytes[..2].copy_from_slice(&(kind as u16).to_ne_bytes());
+        for (offset, value) in members {
+            bytes[*offset..offset + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn wake_ups_and_started_threads() {
+        let members = [
+            (offset_of!(Header, pid), 7),
+            (offset_of!(Header, tid), 8),
+            (offset_of!(Header, turn), 3),
+            (offset_of!(Header, time), 1000),
+            (offset_of!(ProcessEvent, other), 9),
+        ];
+        let task = Task::thread(7, 8, 3);
+        let parsed = |kind| parse(&notice(kind, &members));
+        assert_eq!(parsed(Kind::Wake), Some(Record::Event(Event::Wake { time: 1000, task, woken: 9 })));
+        assert_eq!(parsed(Kind::Thread), Some(Record::Event(Event::Thread { time: 1000, task, started: 9 })));
+    }
+
+    #[test]
+    fn goroutines_and_whom_they_work_for() {
+        let parsed = |id, other, relation: u16| {
+            let members = [(offset_of!(Header, goroutine), id), (offset_of!(Header, works_for), other)];
+            let mut bytes = notice(Kind::Wake, &members);
+            bytes[offset_of!(Header, relation)..][..2].copy_from_slice(&relation.to_ne_bytes());
+            match parse(&bytes) {
+                Some(Record::Event(Event::Wake { task, .. })) => task.goroutine,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(parsed(0, 0, works_for::STARTED), None);
+        assert_eq!(parsed(18, 0, works_for::STARTED), Some(Goroutine { id: 18, works_for: None }));
+        let started_by = Some(WorksFor::StartedBy(1));
+        assert_eq!(parsed(18, 1, works_for::STARTED), Some(Goroutine { id: 18, works_for: started_by }));
+        let handed_by = Some(WorksFor::HandedBy(6));
+        assert_eq!(parsed(18, 6, works_for::HANDED), Some(Goroutine { id: 18, works_for: handed_by }));
     }
 }

@@ -47,6 +47,9 @@ const OLD: &[(c_long, u8)] = &[
 #[cfg(target_arch = "aarch64")]
 const OLD: &[(c_long, u8)] = &[];
 
+/// The number of `futex`, which is in no table: see [`syscall::FUTEX`].
+pub const FUTEX: c_long = libc::SYS_futex;
+
 /// The table for the programs. A number that this kernel does not know is never seen.
 pub fn table() -> [u8; MAX_SYSCALLS] {
     let mut table = [syscall::OTHER; MAX_SYSCALLS];

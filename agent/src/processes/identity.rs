@@ -15,9 +15,10 @@ use super::{
     Process,
     attributes::resource_attributes,
     cgroup::Cgroup,
+    goroutines::Layout,
     name::{Facts, Name, NameSource},
     proc::{Proc, Stat},
-    runtime::{Executable, Executables},
+    runtime::{Executable, Executables, NetHttp},
     script::Interpreter,
 };
 use crate::event::Pid;
@@ -70,6 +71,10 @@ pub struct Identity {
     pub source: NameSource,
     /// Its executable.
     pub exe: Option<PathBuf>,
+    /// Where it keeps its goroutines, if it is a Go program for which that is known.
+    pub goroutines: Option<Layout>,
+    /// What it has of Go's http.Client.
+    pub net_http: Option<NetHttp>,
 }
 
 /// Reads identities.
@@ -136,7 +141,7 @@ impl Identifier {
         executable: Executable,
         owner: Option<&str>,
     ) -> Identity {
-        let runtime = executable.runtime;
+        let (runtime, goroutines, net_http) = (executable.runtime, executable.goroutines, executable.net_http);
         let mut resource = Resource::default();
         resource.add("service.name", &name.text);
         self.describe_process(&mut resource, &facts, executable);
@@ -154,7 +159,7 @@ impl Identifier {
         if let Some(instance) = given_instance {
             set(&mut process.resource, "service.instance.id", instance);
         }
-        Identity { process: Arc::new(process), source: name.source, exe: facts.exe }
+        Identity { process: Arc::new(process), source: name.source, exe: facts.exe, goroutines, net_http }
     }
 
     /// Sets what is different for every process.

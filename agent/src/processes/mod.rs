@@ -1,12 +1,15 @@
 //! Which processes are observed, and who they are.
 //!
 //! [`selector`] decides which, [`identity`] says who (with [`name`] for the service's name), [`reader`] asks it on threads
-//! that may wait, [`table`] remembers it while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`]).
+//! that may wait, [`table`] remembers it while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`],
+//! [`goroutines`]).
 
 pub mod attributes;
 pub mod cgroup;
 #[cfg(test)]
 pub(crate) mod fake;
+mod functions;
+pub mod goroutines;
 pub mod identity;
 pub mod name;
 pub mod proc;

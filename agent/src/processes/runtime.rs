@@ -1,7 +1,8 @@
-//! What a program's executable tells about how it runs: whether it is Go, and of which version.
+//! What a program's executable tells about how it runs: whether it is Go, of which version, and where its goroutines are described.
 //!
-//! Only the ELF header, the section table and the beginning of one section are read, so that a file of any size costs
-//! the same, and each file once.
+//! Only the ELF header, two tables of headers and the beginning of one section are read, so that a file of any size costs
+//! the same, and each file once. (Of a Go program the table of functions is read as well, and with thread-local
+//! variables of C that of symbols.)
 
 use std::{fs::File, num::NonZeroUsize, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -15,7 +16,10 @@ use object::{
     },
 };
 
-use super::Runtime;
+use super::{
+    Runtime, functions,
+    goroutines::{self, Layout},
+};
 
 /// How many executables are remembered: more different programs than a host runs at a time.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -37,12 +41,41 @@ pub struct Executable {
     pub runtime: Runtime,
     /// The version of Go it was built with, such as `go1.22.1`.
     pub go_version: Option<String>,
+    /// Where it keeps its goroutines, if it is of a version for which that is known.
+    pub goroutines: Option<Layout>,
+    /// What it has of net/http's client.
+    pub net_http: Option<NetHttp>,
 }
 
-/// Executables that were looked at, by what identifies a file's content: device, inode, time of its last change.
+/// A file with a certain content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// When it was last changed, s.
+    pub changed: i64,
+}
+
+/// The functions of Go's http.Client in which a request passes from one goroutine to another, by their places in a file, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetHttp {
+    /// The file.
+    pub file: FileId,
+    /// `(*persistConn).roundTrip`, which is called by the goroutine that makes a request.
+    pub round_trip: u64,
+    /// `persistConnWriter.Write`, by the one that writes it.
+    pub write: u64,
+}
+
+/// Their names.
+const NET_HTTP: [&str; 2] = ["net/http.(*persistConn).roundTrip", "net/http.persistConnWriter.Write"];
+
+/// Executables that were looked at.
 #[derive(Debug, Clone)]
 pub struct Executables {
-    seen: LruCache<(u64, u64, i64), Executable>,
+    seen: LruCache<FileId, Executable>,
 }
 
 impl Default for Executables {
@@ -55,11 +88,11 @@ impl Executables {
     /// Looks at an executable (`/proc/PID/exe`); one that cannot be read is like any other.
     pub fn inspect(&mut self, path: &Path) -> Executable {
         let Ok(metadata) = std::fs::metadata(path) else { return Executable::default() };
-        let key = (metadata.dev(), metadata.ino(), metadata.ctime());
+        let key = FileId { device: metadata.dev(), inode: metadata.ino(), changed: metadata.ctime() };
         if let Some(executable) = self.seen.get(&key) {
             return executable.clone();
         }
-        let executable = if metadata.is_file() { File::open(path).ok().and_then(read) } else { None };
+        let executable = if metadata.is_file() { File::open(path).ok().and_then(|file| read(key, file)) } else { None };
         let executable = executable.unwrap_or_default();
         self.seen.put(key, executable.clone());
         executable
@@ -67,7 +100,7 @@ impl Executables {
 }
 
 /// Reads an ELF file for a 64-bit machine; `None` for anything else.
-fn read(file: File) -> Option<Executable> {
+fn read(id: FileId, file: File) -> Option<Executable> {
     let data = &ReadCache::new(file);
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -78,7 +111,12 @@ fn read(file: File) -> Option<Executable> {
     }
     let sections = header.sections(endian, data).ok()?;
     let named = |name: &[u8]| sections.section_by_name(endian, name).map(|(_, section)| section);
-    let go = |go_version| Some(Executable { runtime: Runtime::Go, go_version });
+    let go = |go_version: Option<String>| {
+        let goroutines = go_version.as_deref().and_then(|version| goroutines::layout(header, &sections, data, version));
+        let functions = goroutines.and_then(|_| functions::find(header, &sections, data, NET_HTTP));
+        let net_http = functions.map(|[round_trip, write]| NetHttp { file: id, round_trip, write });
+        Some(Executable { runtime: Runtime::Go, go_version, goroutines, net_http })
+    };
     match named(b".go.buildinfo") {
         Some(section) => {
             let (offset, length) = section.file_range(endian)?;
@@ -158,8 +196,12 @@ mod tests {
 
     #[test]
     fn recognises_go() {
-        let go =
-            |go_version: Option<&str>| Executable { runtime: Runtime::Go, go_version: go_version.map(str::to_owned) };
+        let go = |go_version: Option<&str>| Executable {
+            runtime: Runtime::Go,
+            go_version: go_version.map(str::to_owned),
+            goroutines: go_version.map(|_| Layout { g: -8, id: 152, parent: Some(272) }),
+            net_http: None,
+        };
         let text = b"\x08go1.22.1\x00";
         assert_eq!(inspect(&elf(&[(".text", b"x"), (".go.buildinfo", &build_info(2, text))])), go(Some("go1.22.1")));
         assert_eq!(

@@ -46,14 +46,20 @@ pub enum Kind {
     Listen = 7,
     /// [`ProcessEvent`]: the process used io_uring, whose traffic no system call shows.
     IoUring = 8,
+    /// [`ProcessEvent`]: the thread woke another one of its process, `other`.
+    Wake = 9,
+    /// [`ProcessEvent`]: the thread started another one, `other`.
+    Thread = 10,
 }
 
 /// Begins every event.
 #[repr(C)]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Header {
     /// A [`Kind`].
-    pub kind: u32,
+    pub kind: u16,
+    /// A [`works_for`] constant.
+    pub relation: u16,
     /// Thread group id.
     pub pid: u32,
     /// Thread id.
@@ -64,6 +70,18 @@ pub struct Header {
     pub time: u64,
     /// The socket's inode number, 0 where there is none.
     pub socket: u64,
+    /// The goroutine that the thread was running, the low 32 bits of its id; 0 where there is none.
+    pub goroutine: u32,
+    /// The goroutine for which that one works, likewise.
+    pub works_for: u32,
+}
+
+/// [`Header::relation`]: how the goroutine is known to work for the other one.
+pub mod works_for {
+    /// It was started by it, or there is no other one.
+    pub const STARTED: u16 = 0;
+    /// It was handed what it now writes.
+    pub const HANDED: u16 = 1;
 }
 
 /// A socket that is followed from now on.
@@ -178,13 +196,45 @@ pub mod end {
 pub struct ProcessEvent {
     /// Header.
     pub header: Header,
-    /// The child of a fork.
+    /// The child of a fork, or the other thread.
     pub other: u32,
     /// Zero.
     pub reserved: u32,
 }
 
 /// Value of the process table.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// A [`selection`] constant.
+    pub selection: u32,
+    /// [`watch`] flags.
+    pub watch: u32,
+    /// Where it has its goroutines.
+    pub go: GoLayout,
+}
+
+/// [`Observed::watch`]: what else is told of the process.
+pub mod watch {
+    /// Which of its threads wakes or starts which.
+    pub const WAKES: u32 = 1;
+    /// Which of its goroutines hands which one a request to write.
+    pub const HANDOVERS: u32 = 2;
+}
+
+/// Where a Go program keeps what is read of the goroutine that a thread is running.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GoLayout {
+    /// From the thread pointer to the address of the goroutine's `runtime.g` (where a register does not have it).
+    pub g: i32,
+    /// Of its `goid`; 0: the program is not Go.
+    pub id: u16,
+    /// Of its `parentGoid`; 0: it has none.
+    pub parent: u16,
+}
+
+/// [`Observed::selection`].
 pub mod selection {
     /// Observed, and its children with it.
     pub const SELECTED: u32 = 1;
@@ -277,6 +327,16 @@ pub struct Offsets {
     pub argument: [u32; 6],
     /// Where it has the system call's number.
     pub regs_number: u32,
+    /// Where it has the register that holds the address of Go's `runtime.g`; 0 where that is in thread-local storage.
+    pub regs_goroutine: u32,
+    /// In the registers of a program that is probed: that of a method's receiver in Go's internal ABI.
+    pub regs_receiver: u32,
+    /// The same: that of the address of the running goroutine's `runtime.g`.
+    pub regs_running: u32,
+    /// The thread pointer (`task_struct.thread.fsbase`), where Go uses it.
+    pub task_thread_pointer: u32,
+    /// A thread's id (`task_struct.pid`).
+    pub task_tid: u32,
 }
 
 /// What a system call is to the programs; its number's entry in [`Config::syscalls`].
@@ -331,6 +391,8 @@ pub mod syscall {
     pub const SELECT: u8 = 23;
     /// `io_uring_setup`.
     pub const IO_URING_SETUP: u8 = 24;
+    /// `futex`: only asked for by its number ([`Config::futex`](super::Config)), so that no futex of the host costs more than others.
+    pub const FUTEX: u8 = 25;
 }
 
 /// System call numbers that are looked at: a power of two, beyond the last one of every architecture so far (some 470).
@@ -360,6 +422,8 @@ pub struct Config {
     pub sql_limit: u32,
     /// Bytes in the ring buffer from which the agent is woken; below, it comes by itself.
     pub wake_at: u32,
+    /// The number of `futex`.
+    pub futex: u32,
     /// Makes socket numbers of kernel addresses opaque.
     pub address_key: u64,
 }
@@ -387,19 +451,22 @@ pub enum Counter {
 /// Number of [`Counter`]s.
 pub const COUNTERS: u32 = 7;
 
-const _: () = assert!(size_of::<Header>() == 32);
-const _: () = assert!(size_of::<DataEvent>() == 32 + 24);
-const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 4 + 16 + 16);
-const _: () = assert!(size_of::<EndEvent>() == 48);
-const _: () = assert!(size_of::<ProcessEvent>() == 40);
+const _: () = assert!(size_of::<Header>() == 40);
+const _: () = assert!(size_of::<DataEvent>() == 40 + 24);
+const _: () = assert!(size_of::<SocketEvent>() == 40 + 16 + 32 + 8 + MAX_PATH + 4 + 16 + 16);
+const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
+const _: () = assert!(size_of::<ProcessEvent>() == 40 + 8);
+const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
-const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 8 * 4 + 8);
+const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 9 * 4 + 8);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.
 #[cfg(feature = "std")]
 mod pod {
     // SAFETY: repr(C), Copy, plain integers only, and no padding by the sizes asserted above.
     unsafe impl aya::Pod for super::SocketState {}
+    // SAFETY: the same.
+    unsafe impl aya::Pod for super::Observed {}
     // SAFETY: the same.
     unsafe impl aya::Pod for super::Config {}
 }

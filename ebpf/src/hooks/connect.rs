@@ -82,20 +82,20 @@ pub fn enter_shutdown(caller: Caller, arguments: &Arguments) {
 }
 
 #[inline(always)]
-pub fn enter_close(fd: u64) {
-    closing(fd);
+pub fn enter_close(caller: Caller, arguments: &Arguments) {
+    closing(arguments.get::<0>(), caller.registers);
 }
 
 /// `close_range(first, last, flags)`.
 #[inline(always)]
-pub fn enter_close_range(arguments: &Arguments) {
+pub fn enter_close_range(caller: Caller, arguments: &Arguments) {
     let (first, last) = (arguments.get::<0>() as u32, arguments.get::<1>() as u32);
     if arguments.get::<2>() & CLOSE_ON_EXEC != 0 {
         return;
     }
     for index in 0..MAX_CLOSED {
         let fd = first.wrapping_add(index);
-        if fd < first || fd > last || closing(fd as u64) == BEYOND {
+        if fd < first || fd > last || closing(fd as u64, caller.registers) == BEYOND {
             return;
         }
     }
@@ -103,10 +103,10 @@ pub fn enter_close_range(arguments: &Arguments) {
 
 /// `dup2(old, new)`, `dup3(old, new, flags)`: `new` is closed, unless it is `old`.
 #[inline(always)]
-pub fn enter_dup(arguments: &Arguments) {
+pub fn enter_dup(caller: Caller, arguments: &Arguments) {
     let (old, new) = (arguments.get::<0>() as u32, arguments.get::<1>() as u32);
     if old != new && task::file(old as u64).is_some() {
-        closing(new as u64);
+        closing(new as u64, caller.registers);
     }
 }
 
@@ -115,10 +115,10 @@ const BEYOND: u64 = 1;
 
 /// A descriptor is about to be closed. Only the last one ends a socket: others may hold it by dup, fork or SCM_RIGHTS.
 ///
-/// A function of its own with a plain number as argument, so that the verifier checks it once.
+/// A function of its own with plain numbers as arguments, so that the verifier checks it once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn closing(fd: u64) -> u64 {
+pub extern "C" fn closing(fd: u64, registers: u64) -> u64 {
     if fd >= task::descriptors() as u64 {
         return BEYOND;
     }
@@ -127,8 +127,8 @@ pub extern "C" fn closing(fd: u64) -> u64 {
             return 0;
         }
         if is_announced(state) {
-            let both = bpf_get_current_pid_tgid();
-            let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: 0 };
+            let observed = thread::observed((bpf_get_current_pid_tgid() >> 32) as u32).unwrap_or_default();
+            let caller = Caller::new(observed, 0, registers);
             emit::end(caller, thread::turn(caller.tid), file.inode, state, end::CLOSED);
         }
         let _ = SOCKETS.remove(file.inode);

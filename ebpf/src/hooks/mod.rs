@@ -3,12 +3,14 @@
 //! family.
 
 mod connect;
+pub mod handover;
 mod process;
 mod transfer;
 mod wait;
+mod wake;
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
-use syspan_abi::{MAX_SYSCALLS, syscall};
+use syspan_abi::{MAX_SYSCALLS, Observed, selection, syscall};
 
 use crate::{
     config::config,
@@ -44,14 +46,15 @@ pub fn enter_syscall(context: RawTracePointContext) -> i32 {
     if kind == syscall::OTHER {
         return 0;
     }
-    let both = bpf_get_current_pid_tgid();
-    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: number as u32 };
-    if !thread::is_observed(caller.pid) {
+    let registers: u64 = context.arg(0);
+    let Some(observed) = thread::observed((bpf_get_current_pid_tgid() >> 32) as u32) else {
         if kind == syscall::LISTEN && config!(watch_listen) != 0 {
+            let caller = Caller::new(Observed::default(), number as u32, registers);
             thread::begin(caller, &Call { op: op::LISTEN, ..Call::default() });
         }
         return 0;
-    }
+    };
+    let caller = Caller::new(observed, number as u32, registers);
     if config!(preemptible) != 0 {
         thread::forget(caller.tid);
     }
@@ -59,7 +62,7 @@ pub fn enter_syscall(context: RawTracePointContext) -> i32 {
     if thread::is_compat() {
         return 0;
     }
-    let arguments = Arguments::read(context.arg(0));
+    let arguments = Arguments::read(registers);
     enter(kind, caller, &arguments);
     0
 }
@@ -82,9 +85,9 @@ fn enter(kind: u8, caller: Caller, arguments: &Arguments) {
         syscall::ACCEPT => connect::enter_accept(caller),
         syscall::LISTEN => connect::enter_listen(caller),
         syscall::SHUTDOWN => connect::enter_shutdown(caller, arguments),
-        syscall::CLOSE => connect::enter_close(arguments.get::<0>()),
-        syscall::CLOSE_RANGE => connect::enter_close_range(arguments),
-        syscall::DUP => connect::enter_dup(arguments),
+        syscall::CLOSE => connect::enter_close(caller, arguments),
+        syscall::CLOSE_RANGE => connect::enter_close_range(caller, arguments),
+        syscall::DUP => connect::enter_dup(caller, arguments),
         syscall::EPOLL_WAIT => wait::enter_epoll_wait(caller, arguments),
         syscall::EPOLL_CREATE => wait::enter_epoll_create(caller),
         syscall::EPOLL_CTL => wait::enter_epoll_ctl(caller, arguments),
@@ -98,11 +101,10 @@ fn enter(kind: u8, caller: Caller, arguments: &Arguments) {
 /// `sys_exit(regs: struct pt_regs *, ret: long)`, since 2.6.37; as a raw tracepoint since 4.17.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn exit_syscall(context: RawTracePointContext) -> i32 {
-    let both = bpf_get_current_pid_tgid();
-    let caller = Caller { pid: (both >> 32) as u32, tid: both as u32, number: 0 };
-    let Some((turn, call)) = thread::finish(caller.tid) else { return 0 };
+    let Some((turn, call)) = thread::finish(bpf_get_current_pid_tgid() as u32) else { return 0 };
     // The exit of the call that was kept may not have been shown to this program; this is another one's then.
     let registers: u64 = context.arg(0);
+    let caller = Caller::new(Observed { selection: selection::SELECTED, watch: call.watch, go: call.go }, 0, registers);
     if config!(preemptible) != 0 && socket::kernel::<u32>(registers, config!(offsets.regs_number)) != call.number {
         return 0;
     }

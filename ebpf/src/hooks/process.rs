@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::BPF_NOEXIST, helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 use aya_log_ebpf::warn;
-use syspan_abi::{Counter, Kind, selection};
+use syspan_abi::{Counter, GoLayout, Kind, Observed, selection, watch};
 
 use crate::{
     config::config,
@@ -19,20 +19,25 @@ use crate::{
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     let child: u64 = context.arg(1);
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let both = bpf_get_current_pid_tgid();
+    let (pid, tid) = ((both >> 32) as u32, both as u32);
     let new: u32 = kernel(child, config!(offsets.task_tgid));
+    // SAFETY: a map value, of which each word can be believed by itself.
+    let parent = unsafe { PROCESSES.get(pid) }.copied().unwrap_or_default();
     if new == pid {
-        return 0; // a thread
+        if parent.watch & watch::WAKES != 0 {
+            emit::thread(Kind::Thread, pid, tid, thread::turn(tid), kernel(child, config!(offsets.task_tid)));
+        }
+        return 0;
     }
-    // SAFETY: one word of a map value.
-    let parent = unsafe { PROCESSES.get(pid) };
-    let selected = parent == Some(&selection::SELECTED) || parent == Some(&selection::PARENT);
-    if selected && PROCESSES.insert(new, selection::SELECTED, BPF_NOEXIST as u64).is_err() {
+    let selected = parent.selection == selection::SELECTED || parent.selection == selection::PARENT;
+    let same = Observed { selection: selection::SELECTED, ..Observed::default() };
+    if selected && PROCESSES.insert(new, same, BPF_NOEXIST as u64).is_err() {
         count(Counter::MapFull);
         warn!(&context, "process {} is not observed: the table of processes is full", new);
     }
     // Told as well where everything is observed: a child that soon ends is known by its parent.
-    if selected || thread::is_observed(pid) {
+    if selected || thread::observed(pid).is_some() {
         emit::process(Kind::Fork, pid, new);
     }
     0
@@ -42,7 +47,15 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn sched_process_exec(_context: RawTracePointContext) -> i32 {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if config!(watch_exec) != 0 || thread::is_observed(pid) {
+    // What was known of the last one is no longer true.
+    if let Some(observed) = PROCESSES.get_ptr_mut(pid) {
+        // SAFETY: words of a map value.
+        unsafe {
+            (*observed).watch = 0;
+            (*observed).go = GoLayout::default();
+        }
+    }
+    if config!(watch_exec) != 0 || thread::observed(pid).is_some() {
         emit::process(Kind::Exec, pid, 0);
     }
     0
@@ -59,11 +72,11 @@ pub fn sched_process_exit(_context: RawTracePointContext) -> i32 {
     if kernel::<u32>(signal, config!(offsets.signal_live)) != 0 {
         return 0;
     }
-    if thread::is_observed(pid) {
+    if thread::observed(pid).is_some() {
         emit::process(Kind::Exit, pid, 0);
     }
     // SAFETY: one word of a map value.
-    if unsafe { PROCESSES.get(pid) } == Some(&selection::SELECTED) {
+    if unsafe { PROCESSES.get(pid) }.is_some_and(|observed| observed.selection == selection::SELECTED) {
         let _ = PROCESSES.remove(pid);
     }
     0

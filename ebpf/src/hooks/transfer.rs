@@ -115,6 +115,7 @@ pub fn exit(caller: Caller, turn: u32, call: &Call, result: i64) {
             state
         }
     };
+    thread::has_moved(caller);
     // One call never moves 4 GiB: the kernel limits transfers to 0x7ffff000 bytes.
     let moved = payload::Moved { caller, turn, result: result as u32 };
     if reading {

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use syspan_tests::{
     causes::{differences, marker},
     otlp::{Kind, Span},
+    recording::Recording,
     syspan::Outcome,
 };
 
@@ -21,6 +22,20 @@ pub(crate) const SERVER: &str = "orders";
 /// interrupted as often, it is seen in every other run.
 #[derive(Debug)]
 pub(crate) struct LeftOut(u64);
+
+impl LeftOut {
+    /// Of a recording.
+    pub(crate) fn of(recording: &Recording) -> Self {
+        let lost =
+            recording.of_kind("lost").filter(|event| event.get("cause").is_some_and(|cause| cause == "preempted"));
+        Self(lost.filter_map(|event| event.get("count")?.as_u64()).sum())
+    }
+
+    /// A verdict that says so, should it be bad.
+    pub(crate) fn excuse(self, verdict: Result<()>) -> Result<()> {
+        if self.0 > 0 { verdict.map_err(|error| error.context(self)) } else { verdict }
+    }
+}
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,8 +78,7 @@ impl Expected {
     /// The spans of a run: every request once on both ends, its statements below it, all attributes as they must be.
     pub(crate) fn check(&self, outcome: &Outcome) -> Result<()> {
         let left_out = outcome.losses.get("preempted").copied().unwrap_or_default();
-        let verdict = self.judge(outcome);
-        if left_out > 0 { verdict.map_err(|error| error.context(LeftOut(left_out))) } else { verdict }
+        LeftOut(left_out).excuse(self.judge(outcome))
     }
 
     fn judge(&self, outcome: &Outcome) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: installs what is missing, each step only when it is needed, so that a second run does nothing.
 
 mod apps;
+mod go;
 mod packages;
 mod runtimes;
 mod toolchain;
@@ -39,6 +40,7 @@ pub(crate) fn run(scope: Scope) -> Result<()> {
     if matches!(scope, Scope::Everything | Scope::Accuracy) {
         apps::install()?;
         runtimes::install()?;
+        go::build()?;
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ pub(crate) const SERVERS: &[Package] = &[
     unless_program("python3", "python3"),
     // Debian's python3 comes without ensurepip, which a virtual environment needs; other Pythons have it.
     Package { name: "python3-venv", instead: Some(Instead::PythonModule("ensurepip")) },
+    unless_program("golang-go", "go"),
     unless_program("curl", "curl"),
     unless_program("openssl", "openssl"),
     unless_program("wrk", "wrk"),

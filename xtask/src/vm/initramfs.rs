@@ -34,6 +34,9 @@ const LINKS: [(&str, &str); 4] = [("usr/bin", "bin"), ("usr/sbin", "sbin"), ("us
 /// Where the agent is in the machine.
 pub(crate) const AGENT: &str = "/usr/bin/syspan";
 
+/// Where tests/apps/go-goroutines is in the machine: a program without libraries.
+const GO: &str = "/usr/bin/go-goroutines";
+
 /// Writes the archive that the kernels unpack: `guest` becomes their first process.
 pub(crate) fn build(agent: &Path, guest: &Path) -> Result<PathBuf> {
     let folder = workspace::target().join("vm");
@@ -50,6 +53,7 @@ pub(crate) fn build(agent: &Path, guest: &Path) -> Result<PathBuf> {
     }
     install_stripped(agent, &inside(&root, AGENT))?;
     install_stripped(guest, &root.join("init"))?;
+    fs::copy(workspace::apps().join("go/go-goroutines"), inside(&root, GO)).context("`cargo xtask setup` builds it")?;
 
     let mut linked: Vec<PathBuf> = [agent, guest].map(Path::to_owned).into();
     for path in PROGRAMS.iter().chain(&MODULES) {

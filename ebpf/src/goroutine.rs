@@ -1,0 +1,68 @@
+//! Which goroutine a thread is running: Go keeps its description (`runtime.g`) where the thread finds it at once, on x86-64 in
+//! thread-local storage and on arm64 in a register, and its id in that description. The agent says where (`GoLayout`).
+
+use aya_ebpf::helpers::generated;
+use syspan_abi::{GoLayout, watch, works_for};
+
+use crate::{config::config, hooks::handover::handed_by, socket::kernel, task, thread::Caller};
+
+/// The goroutine that a thread is running.
+pub struct Current {
+    /// Its id, the low 32 bits; 0: none.
+    pub id: u32,
+    /// The one for which it works, likewise.
+    pub works_for: u32,
+    /// How that is known: a [`syspan_abi::works_for`] constant.
+    pub relation: u16,
+}
+
+/// The calling thread's.
+#[inline(always)]
+pub fn current(caller: Caller) -> Current {
+    if caller.go.id == 0 {
+        return Current { id: 0, works_for: 0, relation: works_for::STARTED };
+    }
+    let go = caller.go;
+    let ids = goroutine(go.g as i64 as u64, go.id as u64, go.parent as u64, caller.registers);
+    let (id, started_by) = (ids as u32, (ids >> 32) as u32);
+    let handed_by =
+        if caller.watch & watch::HANDOVERS != 0 { handed_by(caller.pid as u64, id as u64) as u32 } else { 0 };
+    if handed_by != 0 {
+        return Current { id, works_for: handed_by, relation: works_for::HANDED };
+    }
+    Current { id, works_for: started_by, relation: works_for::STARTED }
+}
+
+/// The id that a `runtime.g` has.
+#[inline(always)]
+pub fn id(g: u64, go: GoLayout) -> u32 {
+    user(g.wrapping_add(go.id as u64)) as u32
+}
+
+/// The id of the calling thread's goroutine, and above it that of the goroutine that started it. (The runtime's own work is done by
+/// `g0`, whose id is 0.)
+///
+/// A function of its own with plain numbers as arguments, so that the verifier checks it once and not for each way to it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn goroutine(offset: u64, id: u64, parent: u64, registers: u64) -> u64 {
+    let g: u64 = if config!(offsets.regs_goroutine) != 0 {
+        kernel(registers, config!(offsets.regs_goroutine))
+    } else {
+        user(task::member::<u64>(config!(offsets.task_thread_pointer)).wrapping_add(offset))
+    };
+    if g == 0 {
+        return 0;
+    }
+    let started_by = if parent == 0 { 0 } else { user(g.wrapping_add(parent)) };
+    user(g.wrapping_add(id)) as u32 as u64 | started_by << 32
+}
+
+/// A word of the program's memory, 0 where it cannot be read.
+#[inline(always)]
+fn user(address: u64) -> u64 {
+    let mut word = 0u64;
+    // SAFETY: the helper checks the source and clears the destination when it fails; the destination is a word.
+    unsafe { generated::bpf_probe_read_user((&raw mut word).cast(), size_of::<u64>() as u32, address as *const _) };
+    word
+}
