@@ -20,7 +20,7 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
     let both = bpf_get_current_pid_tgid();
     let (pid, tid) = ((both >> 32) as u32, both as u32);
     // The idle task wakes for interrupts.
-    if pid == 0 || !thread::observed(pid).is_some_and(|observed| observed.watch & watch::WAKES != 0) {
+    if pid == 0 || thread::observed(pid).is_none_or(|observed| observed.watch & watch::WAKES == 0) {
         return 0;
     }
     let Some(waker) = THREADS.get_ptr_mut(tid) else { return 0 };
