@@ -45,6 +45,9 @@ pub const INCOMPLETE: &str = "syspan.incomplete";
 /// then.
 const PATIENCE: Time = 10_000_000_000;
 
+/// How long a call waits after its end for the end of requests that are not its likeliest one, ns: any of them may yet prove to be its own.
+const COURTESY: Time = 1_000_000_000;
+
 /// Decisions remembered for statements that follow from the same text.
 const DECIDED_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
@@ -128,6 +131,8 @@ pub struct Tracker {
     decided_late: LruCache<NodeId, Settlement>,
     /// Those of them that are over, and since when.
     waiting: VecDeque<(Time, NodeId)>,
+    /// Those of them whose likeliest request takes longer than others.
+    waiting_long: VecDeque<(Time, NodeId)>,
     /// The time of the event that is acted on.
     now: Time,
     /// Nanoseconds to add to a time for Unix time.
@@ -155,6 +160,7 @@ impl Tracker {
             followers: HashMap::new(),
             decided_late: LruCache::new(DECIDED_LIMIT),
             waiting: VecDeque::new(),
+            waiting_long: VecDeque::new(),
             now: 0,
             wall_offset,
             weakest,
@@ -476,11 +482,22 @@ impl Tracker {
     pub fn advance(&mut self, now: Time, spans: &mut Vec<Span>) {
         self.now = self.now.max(now);
         self.tasks.advance(now);
-        let oldest = self.now.saturating_sub(PATIENCE);
+        let crowded = self.lineages.waiting() > WAITING_LIMIT;
         while let Some(&(time, call)) = self.waiting.front()
-            && (time <= oldest || self.lineages.waiting() > WAITING_LIMIT || !self.undecided.contains_key(&call))
+            && (time <= self.now.saturating_sub(COURTESY) || crowded || !self.undecided.contains_key(&call))
         {
             self.waiting.pop_front();
+            let likely = |pid: &Pid| self.inference.is_likeliest_open(*pid, call);
+            if !crowded && self.undecided.get(&call).is_some_and(likely) {
+                self.waiting_long.push_back((time, call));
+            } else {
+                self.infer(call, spans);
+            }
+        }
+        while let Some(&(time, call)) = self.waiting_long.front()
+            && (time <= self.now.saturating_sub(PATIENCE) || crowded || !self.undecided.contains_key(&call))
+        {
+            self.waiting_long.pop_front();
             self.infer(call, spans);
         }
         self.lineages.expire(self.now);
@@ -594,7 +611,7 @@ impl Tracker {
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),
             Kind::Client if self.undecided.contains_key(&id) => {
-                if self.inference.can_tell_more(node.pid, id) {
+                if self.inference.is_any_open(node.pid, id) {
                     self.waiting.push_back((self.now, id));
                 } else {
                     self.infer(id, spans);

@@ -129,13 +129,19 @@ impl Inference {
         (probability > CLEARLY).then(|| (owner, Confidence::new(probability * solver.reliability(call))))
     }
 
-    /// Whether the likeliest request of a call is open: more will be seen of it.
+    /// Whether the likeliest request of a call is open.
     #[must_use]
-    pub fn can_tell_more(&self, pid: Pid, call: NodeId) -> bool {
-        self.best(pid).is_some_and(|solver| solver.can_tell_more(call))
+    pub fn is_likeliest_open(&self, pid: Pid, call: NodeId) -> bool {
+        self.best(pid).is_some_and(|solver| solver.is_likeliest_open(call))
     }
 
-    /// The calls whose likeliest request is not open any more once this one is over.
+    /// Whether any request is open that could have made a call.
+    #[must_use]
+    pub fn is_any_open(&self, pid: Pid, call: NodeId) -> bool {
+        self.best(pid).is_some_and(|solver| solver.is_any_open(call))
+    }
+
+    /// The calls that no open request could have made once this one is over.
     #[must_use]
     pub fn calls_without(&self, pid: Pid, request: NodeId) -> Vec<NodeId> {
         self.best(pid).map(|solver| solver.calls_without(request)).unwrap_or_default()

@@ -142,15 +142,22 @@ impl Solver {
         self.settle();
     }
 
-    pub(super) fn can_tell_more(&self, call: NodeId) -> bool {
+    pub(super) fn is_likeliest_open(&self, call: NodeId) -> bool {
         self.likeliest(call).is_some_and(|(owner, _)| self.requests.contains_key(&owner))
     }
 
+    pub(super) fn is_any_open(&self, call: NodeId) -> bool {
+        self.calls.get(&call).is_some_and(|call| self.could_be_of_other(call, None))
+    }
+
     pub(super) fn calls_without(&self, request: NodeId) -> Vec<NodeId> {
-        let goes_on = |call| {
-            self.likeliest(call).is_some_and(|(owner, _)| owner != request && self.requests.contains_key(&owner))
-        };
-        self.calls.keys().copied().filter(|call| !goes_on(*call)).collect()
+        let was_able = |call: &Call| call.able.iter().any(|(able, _)| *able == request);
+        let lost = |call: &Call| was_able(call) && !self.could_be_of_other(call, Some(request));
+        self.calls.iter().filter(|(_, call)| lost(call)).map(|(number, _)| *number).collect()
+    }
+
+    fn could_be_of_other(&self, call: &Call, request: Option<NodeId>) -> bool {
+        call.able.iter().any(|(able, _)| Some(*able) != request && self.requests.contains_key(able))
     }
 
     /// A call of a known request: hypotheses in which it could hardly make one now are unlikely.
