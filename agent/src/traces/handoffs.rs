@@ -8,8 +8,8 @@
 //! - *completion wake* (`handoff`): the thread that read a request was blocked; a worker that had made calls since, and had none under way, woke
 //!   it; then it wrote the response. If several workers woke it, those whose calls are explained otherwise are left out; if several are
 //!   left, nothing is claimed: one of them may only have let a lock go.
-//! - *response writer* (`handoff`): another thread than the one that read the request wrote the response, and had made calls, one after the
-//!   other and without a wait for several files, since the request was received.
+//! - *response writer* (`task`, or `handoff` if another thread read the request): the thread that writes the response had made calls, one after
+//!   the other and without a wait for several files, since the request was received and since it wrote its last response.
 //!
 //! The last two hold for workers that do one thing after the other and block meanwhile. A process in which a thread reads the response to another thread's
 //! call, or reads a response only after it has waited for several files, has other workers: nothing of the two is claimed there for a while.
@@ -61,6 +61,8 @@ struct Worker {
     reads: u32,
     /// It has written something since.
     wrote: bool,
+    /// When it last wrote the first part of a response.
+    answered: Time,
     /// The request for which it was started, and whether it has made a call since.
     started_for: Option<(NodeId, bool)>,
 }
@@ -246,16 +248,20 @@ impl Handoffs {
         let mixed = self.mixed.get(&strand.pid()).is_some_and(|&time| time >= now.saturating_sub(LESSON));
         if mixed {
             self.claims.remove(&strand.pid());
-        } else if strand != reader {
-            decisions.extend(
-                self.calls_of(strand, received, Time::MAX, turn).map(|call| (call, request, Evidence::Handoff)),
-            );
-        } else if !wakers.is_empty() {
-            let claims = self.claims.entry(strand.pid()).or_default();
-            if claims.len() >= CLAIM_LIMIT {
-                claims.remove(0);
+        } else {
+            let since = self.workers.peek(&strand).map_or(received, |worker| received.max(worker.answered));
+            let evidence = if strand == reader { Evidence::Task } else { Evidence::Handoff };
+            decisions.extend(self.calls_of(strand, since, turn).map(|call| (call, request, evidence)));
+            if strand == reader && !wakers.is_empty() {
+                let claims = self.claims.entry(strand.pid()).or_default();
+                if claims.len() >= CLAIM_LIMIT {
+                    claims.remove(0);
+                }
+                claims.push(Claim { request, received, wakers });
             }
-            claims.push(Claim { request, received, wakers });
+        }
+        if let Some(worker) = self.workers.get_mut(&strand) {
+            worker.answered = now;
         }
         self.decided(strand.pid(), decisions)
     }
@@ -330,10 +336,10 @@ impl Handoffs {
     }
 
     /// The calls that a strand has made one after the other since a time, in this very turn; none if one is under way.
-    fn calls_of(&self, strand: Strand, from: Time, until: Time, turn: Turn) -> impl Iterator<Item = NodeId> {
+    fn calls_of(&self, strand: Strand, from: Time, turn: Turn) -> impl Iterator<Item = NodeId> {
         let calls = self.workers.peek(&strand).map(|worker| worker.calls.as_slice()).unwrap_or_default();
         let in_order = calls.iter().all(|call| call.returned.is_some() && (call.start < from || call.turn == turn));
-        let calls: Vec<NodeId> = if in_order { self.finished(strand, from, until).collect() } else { Vec::new() };
+        let calls: Vec<NodeId> = if in_order { self.finished(strand, from, Time::MAX).collect() } else { Vec::new() };
         calls.into_iter()
     }
 }

@@ -39,6 +39,9 @@ const PATIENCE: Time = 60_000_000_000;
 /// handlers are put off, that threads take up each other's work. Rare requests come back within it.
 const LESSON: Time = 600_000_000_000;
 
+/// How often reads and writes must have taken turns for a process to be taken for one that acts on what it has read at once.
+const INTERLEAVED: u32 = 8;
+
 /// How the current work of a thread began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Began {
@@ -59,6 +62,9 @@ struct Thread {
     turn: u32,
     /// It has read something in this turn.
     read: bool,
+    /// How many things it has read one after the other, and whether it has written something since.
+    row: u32,
+    wrote: bool,
     work: Option<Work>,
     /// It has been seen to leave a request open and wait for others: it never serves one at a time.
     event_loop: bool,
@@ -99,6 +105,10 @@ struct Process {
     overlapped: Option<Time>,
     /// When an event loop last wrote in a turn in which it had read nothing: timers, or handlers put off to a later turn.
     deferred: Option<Time>,
+    /// How often a thread read something, wrote, and read something else in the same turn: what it writes follows from what it has read last.
+    interleaved: u32,
+    /// When a thread last answered a request in a turn in which it had read several things, and something else last: it reads all first.
+    batched: Option<Time>,
     /// The only open request made a call in the turn in which it was read: handlers run as soon as their bytes are read.
     at_once: bool,
     /// When a response was last written by another thread than the one that read the request: threads take up others' work.
@@ -164,6 +174,9 @@ impl Tasks {
     pub fn answering(&mut self, turn: Turn, request: NodeId) -> bool {
         let Some(&Request { reader, calls, answering, .. }) = self.requests.get(&request) else { return false };
         self.change(request, |request| request.answering = true);
+        let thread = self.thread(turn);
+        thread.wrote = true;
+        let batched = thread.row > 1 && thread.work.is_some_and(|work| work.request != request);
         if reader.strand == turn.strand && reader.number != turn.number {
             self.thread(turn).event_loop = true;
         }
@@ -173,6 +186,9 @@ impl Tasks {
             }
             if calls > 0 {
                 process.overlapped = Some(self.now);
+            }
+            if batched {
+                process.batched = Some(self.now);
             }
         }
         !answering
@@ -223,6 +239,7 @@ impl Tasks {
     /// opens. `freed`: the answer to the connection's latest call was read in this very turn, so that it may have been
     /// handed to a call that waited for it.
     pub fn working_for(&mut self, turn: Turn, freed: bool) -> Option<NodeId> {
+        self.thread(turn).wrote = true;
         let thread = *self.thread(turn);
         let process = self.processes.get_mut(&turn.strand.pid())?;
         if thread.event_loop && !thread.read {
@@ -243,7 +260,9 @@ impl Tasks {
             // Unless it is the reader's own, something made it write that the thread did not read: a connection or a timer.
             let by_another = if own { freed } else { freed || unordered };
             let doubtful = (other_idle && (freed || !own)) || (recent(process.overlapped) && by_another);
-            if other_open && doubtful {
+            // It has read all that there was first: anything of it can be what it acts on.
+            let batch = thread.row > 1 && (process.interleaved < INTERLEAVED || recent(process.batched));
+            if other_open && (doubtful || batch) {
                 return None;
             }
         }
@@ -275,8 +294,14 @@ impl Tasks {
     /// The thread, which reads something.
     fn thread_reads(&mut self, turn: Turn) -> &mut Thread {
         let thread = self.thread(turn);
+        let interleaves = thread.read && thread.wrote && thread.row == 1;
+        thread.row = if thread.wrote { 1 } else { thread.row + 1 };
         thread.read = true;
-        thread
+        thread.wrote = false;
+        if interleaves && let Some(process) = self.processes.get_mut(&turn.strand.pid()) {
+            process.interleaved = process.interleaved.saturating_add(1);
+        }
+        self.thread(turn)
     }
 
     /// The thread, in the turn it is in now.
@@ -285,6 +310,8 @@ impl Tasks {
         if thread.turn != turn.number {
             thread.turn = turn.number;
             thread.read = false;
+            thread.row = 0;
+            thread.wrote = false;
             // A request left open over a wait for several files: not served alone. It may be over by now; the guards then cost
             // nothing.
             thread.event_loop |= thread.work.is_some_and(|work| self.requests.contains_key(&work.request));

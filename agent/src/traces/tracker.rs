@@ -363,7 +363,9 @@ impl Tracker {
         if let Some(opener) = request.opener {
             return Some((opener, Evidence::Task));
         }
-        if let Some(owner) = self.tasks.working_for(turn, request.freed) {
+        let by_turn = self.tasks.working_for(turn, request.freed);
+        // It began in an earlier turn, when nobody could tell whose it was: this turn tells no more.
+        if let Some(owner) = by_turn.filter(|_| request.reserved.is_none()) {
             return Some((owner, Evidence::Task));
         }
         let by = match request.task.works_for() {
