@@ -7,7 +7,9 @@
 //!   without a wait in between. The call was that request's.
 //! - *completion wake* (`handoff`): the thread that read a request was blocked; a worker that had made calls since, and had none under way, woke
 //!   it; then it wrote the response. If several workers woke it, those whose calls are explained otherwise are left out; if several are
-//!   left, nothing is claimed: one of them may only have let a lock go.
+//!   left, nothing is claimed: one of them may only have let a lock go. And it is claimed only where such a worker has made the same calls for
+//!   nearly every request of that sort ([`Custom`]), or no other request is open: elsewhere workers do parts of several requests in turn, or
+//!   threads wake each other for other reasons (Python's interpreter lock).
 //! - *response writer* (`task`, or `handoff` if another thread read the request): the thread that writes the response had made calls, one after
 //!   the other and without a wait for several files, since the request was received and since it wrote its last response.
 //!
@@ -23,6 +25,7 @@ use lru::LruCache;
 
 use crate::{
     event::{Pid, Strand, Task, Time, Turn},
+    protocols::likeness::Likeness,
     traces::{span::Evidence, tracker::NodeId},
 };
 
@@ -31,6 +34,9 @@ const STRAND_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// Calls of a strand that wait to be explained. A worker that makes more without anybody waiting for it works for itself.
 const CALL_LIMIT: usize = 256;
+
+/// Sorts of requests of which it is remembered what is done for them.
+const CUSTOM_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Workers that woke a request's thread. More of them are no answer to who did its work.
 const WAKER_LIMIT: usize = 16;
@@ -47,6 +53,7 @@ struct Call {
     node: NodeId,
     start: Time,
     turn: Turn,
+    sort: Likeness,
     /// Its response was read by the strand that made it.
     returned: Option<Time>,
 }
@@ -70,6 +77,7 @@ struct Worker {
 /// An open request, as far as others' work for it needs it.
 #[derive(Debug)]
 struct Request {
+    sort: Likeness,
     reader: Strand,
     received: Time,
     /// Who woke its reader, and when.
@@ -80,11 +88,46 @@ struct Request {
 #[derive(Debug)]
 struct Claim {
     request: NodeId,
+    sort: Likeness,
+    /// No other request of the process was open.
+    alone: bool,
     received: Time,
     wakers: Vec<(Strand, Time)>,
 }
 
-/// A call, its request, and how that is known.
+/// What the workers that wake requests' threads have done, for requests of one sort.
+#[derive(Debug, Default)]
+struct Custom {
+    /// The calls, by their sorts, that were made the last time.
+    calls: Vec<Likeness>,
+    /// How often it was the same as the time before, and how often not.
+    same: u32,
+    other: u32,
+}
+
+impl Custom {
+    /// How often the same calls must have been made for what is done to be a custom.
+    const OFTEN: u32 = 16;
+    /// It is none if one time in so many is another.
+    const SELDOM: u32 = 40;
+
+    /// Takes what was done for another request. Whether it was what is always done.
+    fn is_kept(&mut self, calls: Vec<Likeness>) -> bool {
+        if self.calls == calls {
+            self.same += 1;
+        } else {
+            self.other += 1;
+            // Once it is a custom, what differs does not change it.
+            if self.same < Self::OFTEN {
+                *self = Self { calls, same: 0, other: 0 };
+            }
+            return false;
+        }
+        self.same >= Self::OFTEN && self.other * Self::SELDOM <= self.same
+    }
+}
+
+/// A call, its request, and how that is known: [`Evidence::Inferred`] is no more than likely.
 pub type Decision = (NodeId, NodeId, Evidence);
 
 /// Who did what for whom, as far as it shows afterwards.
@@ -99,6 +142,11 @@ pub struct Handoffs {
     claims: HashMap<Pid, Vec<Claim>>,
     /// When threads of a process last did something else between a call and its response.
     mixed: HashMap<Pid, Time>,
+    customs: LruCache<(Pid, Likeness), Custom>,
+    /// Open requests of each process.
+    open: HashMap<Pid, usize>,
+    /// When a process last had several.
+    crowded: HashMap<Pid, Time>,
 }
 
 impl Default for Handoffs {
@@ -110,27 +158,35 @@ impl Default for Handoffs {
             callers: HashMap::new(),
             claims: HashMap::new(),
             mixed: HashMap::new(),
+            customs: LruCache::new(CUSTOM_LIMIT),
+            open: HashMap::new(),
+            crowded: HashMap::new(),
         }
     }
 }
 
 impl Handoffs {
     /// A strand has read a request.
-    pub fn request_read(&mut self, strand: Strand, request: NodeId, time: Time) {
-        self.requests.insert(request, Request { reader: strand, received: time, wakers: Vec::new() });
+    pub fn request_read(&mut self, strand: Strand, request: NodeId, time: Time, sort: Likeness) {
+        let open = self.open.entry(strand.pid()).or_default();
+        *open += 1;
+        if *open > 1 {
+            self.crowded.insert(strand.pid(), time);
+        }
+        self.requests.insert(request, Request { sort, reader: strand, received: time, wakers: Vec::new() });
         self.reading.insert(strand, request);
         self.moved(strand, None);
     }
 
     /// A strand has made a call whose request is not known.
-    pub fn call_made(&mut self, turn: Turn, call: NodeId, start: Time) {
+    pub fn call_made(&mut self, turn: Turn, call: NodeId, start: Time, sort: Likeness) {
         let worker = self.workers.get_or_insert_mut(turn.strand, Worker::default);
         worker.wrote = true;
         if worker.calls.len() >= CALL_LIMIT {
             let forgotten = worker.calls.remove(0);
             self.callers.remove(&forgotten.node);
         }
-        worker.calls.push(Call { node: call, start, turn, returned: None });
+        worker.calls.push(Call { node: call, start, turn, sort, returned: None });
         self.callers.insert(call, turn.strand);
     }
 
@@ -224,10 +280,8 @@ impl Handoffs {
     /// A strand writes the first part of the response to a request. `unordered`: its process is known to do in a turn what does not follow from
     /// what was read in it.
     pub fn answered(&mut self, turn: Turn, request: NodeId, unordered: bool, now: Time) -> Vec<Decision> {
-        let Some(Request { reader, received, wakers }) = self.requests.remove(&request) else { return Vec::new() };
-        if self.reading.get(&reader) == Some(&request) {
-            self.reading.remove(&reader);
-        }
+        let Some(Request { sort, reader, received, wakers }) = self.close(request) else { return Vec::new() };
+        let alone = self.crowded.get(&reader.pid()).is_none_or(|&time| time < received);
         let mut decisions = Vec::new();
         let strand = turn.strand;
         if let Some(worker) = self.workers.get_mut(&strand) {
@@ -257,7 +311,7 @@ impl Handoffs {
                 if claims.len() >= CLAIM_LIMIT {
                     claims.remove(0);
                 }
-                claims.push(Claim { request, received, wakers });
+                claims.push(Claim { request, sort, alone, received, wakers });
             }
         }
         if let Some(worker) = self.workers.get_mut(&strand) {
@@ -277,17 +331,20 @@ impl Handoffs {
             let Some(mut claims) = self.claims.remove(&pid) else { break };
             claims.retain(|claim| {
                 let mut found = claim.wakers.iter().filter_map(|&(waker, until)| {
-                    let calls: Vec<NodeId> = self.finished(waker, claim.received, until).collect();
+                    let calls: Vec<Call> = self.finished(waker, claim.received, until).collect();
                     (!calls.is_empty()).then_some(calls)
                 });
-                match (found.next(), found.next()) {
-                    (Some(_), Some(_)) => true,
-                    (Some(calls), None) => {
-                        decisions.extend(calls.into_iter().map(|call| (call, claim.request, Evidence::Handoff)));
-                        false
-                    }
-                    _ => false,
+                let (first, second) = (found.next(), found.next());
+                drop(found);
+                let Some(calls) = first else { return false };
+                if second.is_some() {
+                    return true;
                 }
+                let custom = self.customs.get_or_insert_mut((pid, claim.sort), Custom::default);
+                let is_kept = custom.is_kept(calls.iter().map(|call| call.sort).collect());
+                let evidence = if is_kept || claim.alone { Evidence::Handoff } else { Evidence::Inferred };
+                decisions.extend(calls.into_iter().map(|call| (call.node, claim.request, evidence)));
+                false
             });
             if !claims.is_empty() {
                 self.claims.insert(pid, claims);
@@ -303,11 +360,7 @@ impl Handoffs {
 
     /// A request is over, or a call is explained otherwise.
     pub fn forget(&mut self, node: NodeId) {
-        if let Some(request) = self.requests.remove(&node)
-            && self.reading.get(&request.reader) == Some(&node)
-        {
-            self.reading.remove(&request.reader);
-        }
+        self.close(node);
         if let Some(strand) = self.callers.remove(&node)
             && let Some(worker) = self.workers.get_mut(&strand)
         {
@@ -315,10 +368,27 @@ impl Handoffs {
         }
     }
 
+    /// Takes a request out.
+    fn close(&mut self, node: NodeId) -> Option<Request> {
+        let request = self.requests.remove(&node)?;
+        if self.reading.get(&request.reader) == Some(&node) {
+            self.reading.remove(&request.reader);
+        }
+        let pid = request.reader.pid();
+        if let Some(open) = self.open.get_mut(&pid) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(&pid);
+            }
+        }
+        Some(request)
+    }
+
     /// A process ended.
     pub fn exited(&mut self, pid: Pid) {
         self.claims.remove(&pid);
         self.mixed.remove(&pid);
+        self.crowded.remove(&pid);
     }
 
     fn made(&self, call: NodeId) -> Option<Call> {
@@ -327,19 +397,20 @@ impl Handoffs {
     }
 
     /// The calls that a strand has made for one who waited, from this time to that.
-    fn finished(&self, strand: Strand, from: Time, until: Time) -> impl Iterator<Item = NodeId> {
+    fn finished(&self, strand: Strand, from: Time, until: Time) -> impl Iterator<Item = Call> {
         let calls = self.workers.peek(&strand).map(|worker| worker.calls.as_slice()).unwrap_or_default();
         calls
             .iter()
             .filter(move |call| call.start >= from && call.returned.is_some_and(|returned| returned <= until))
-            .map(|call| call.node)
+            .copied()
     }
 
     /// The calls that a strand has made one after the other since a time, in this very turn; none if one is under way.
     fn calls_of(&self, strand: Strand, from: Time, turn: Turn) -> impl Iterator<Item = NodeId> {
         let calls = self.workers.peek(&strand).map(|worker| worker.calls.as_slice()).unwrap_or_default();
         let in_order = calls.iter().all(|call| call.returned.is_some() && (call.start < from || call.turn == turn));
-        let calls: Vec<NodeId> = if in_order { self.finished(strand, from, Time::MAX).collect() } else { Vec::new() };
+        let calls: Vec<NodeId> =
+            if in_order { self.finished(strand, from, Time::MAX).map(|call| call.node).collect() } else { Vec::new() };
         calls.into_iter()
     }
 }

@@ -288,7 +288,7 @@ impl Tracker {
         }
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
-        self.handoffs.request_read(turn.strand, id, self.now);
+        self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
@@ -326,7 +326,7 @@ impl Tracker {
         // A thread that runs goroutines does nothing in a row.
         let is_sequence = runtime != Runtime::Go || matches!(turn.strand, Strand::Goroutine(..));
         if settlement.is_none() && is_sequence {
-            self.handoffs.call_made(turn, id, request.start);
+            self.handoffs.call_made(turn, id, request.start, request.likeness);
         } else {
             self.handoffs.written(turn.strand);
         }
@@ -434,6 +434,10 @@ impl Tracker {
     /// Calls turned out to be these requests'.
     fn decide(&mut self, pid: Pid, decisions: Vec<Decision>, spans: &mut Vec<Span>) {
         for (call, request, evidence) in decisions {
+            if evidence == Evidence::Inferred {
+                self.inference.seems(pid, call, request);
+                continue;
+            }
             if self.is_decided(call) {
                 continue;
             }

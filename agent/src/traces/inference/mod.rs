@@ -121,6 +121,11 @@ impl Inference {
         self.of(pid).iter_mut().for_each(|solver| solver.decided(call, owner));
     }
 
+    /// A call seems to be this request's: work was probably handed back.
+    pub fn seems(&mut self, pid: Pid, call: NodeId, owner: NodeId) {
+        self.of(pid).iter_mut().for_each(|solver| solver.seems(call, owner));
+    }
+
     /// The likeliest request of a call, if it is clearly likelier than the others, and how likely it is.
     #[must_use]
     pub fn parent(&self, pid: Pid, call: NodeId) -> Option<(NodeId, Confidence)> {

@@ -25,6 +25,9 @@ const CALL_LIMIT: usize = 1024;
 /// How much of what it has foreseen counts after the next thing was.
 const FADE: f64 = 0.998;
 
+/// The same where it is not certain that it had to be.
+const SEEMING: f64 = 0.1;
+
 /// How much the latest answer counts for how far the solver can be believed.
 const RELEARN: f64 = 0.05;
 
@@ -114,8 +117,14 @@ impl Solver {
     pub(super) fn decided(&mut self, call: NodeId, owner: NodeId) {
         if self.calls.contains_key(&call) {
             self.learn(call, owner);
-            self.correct(call, owner);
+            self.correct(call, owner, CORRECTED);
             self.release(call);
+        }
+    }
+
+    pub(super) fn seems(&mut self, call: NodeId, owner: NodeId) {
+        if self.calls.contains_key(&call) && self.requests.contains_key(&owner) {
+            self.correct(call, owner, SEEMING);
         }
     }
 
@@ -295,12 +304,12 @@ impl Solver {
         owners.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// A call is this request's: what took it for another's is unlikely, and is put right.
-    fn correct(&mut self, call: NodeId, owner: NodeId) {
+    /// A call is this request's: what took it for another's is unlikely (`penalty`), and is put right.
+    fn correct(&mut self, call: NodeId, owner: NodeId, penalty: f64) {
         for hypothesis in &mut self.hypotheses {
             if hypothesis.owner(call) != Some(owner) {
                 hypothesis.correct(call, owner);
-                hypothesis.weight *= CORRECTED;
+                hypothesis.weight *= penalty;
             }
         }
         self.settle();
