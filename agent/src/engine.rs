@@ -195,7 +195,7 @@ impl Engine {
                     self.traces.losses.add(loss, count);
                 }
             }
-            Event::Wake { .. } | Event::Thread { .. } | Event::Tick { .. } => {}
+            Event::Wake { .. } | Event::Thread { .. } | Event::Context(_) | Event::Tick { .. } => {}
         }
     }
 

@@ -20,6 +20,7 @@ mod emit;
 mod hooks;
 mod maps;
 mod payload;
+mod propagate;
 mod socket;
 mod task;
 mod thread;

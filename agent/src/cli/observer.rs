@@ -18,7 +18,7 @@ use super::{
     held::{Held, Introduction},
 };
 use crate::{
-    event::{Event, Limits, Pid, RECORDING_VERSION, SocketId, Time},
+    event::{Context, Data, Event, Limits, Pid, RECORDING_VERSION, SocketId, Time},
     kernel::{
         capture::{Capture, Settings},
         record::Record,
@@ -71,6 +71,7 @@ impl Observer {
         observer.select_existing()?;
         // Children that were made while the list was read.
         observer.select_existing()?;
+        observer.adopt_connections()?;
         // Who they are is read before anything else is: one that ends right after its first request has a name then, and
         // so have the copies it makes of itself.
         let answers: Vec<Answer> = observer.chosen.keys().map(|pid| observer.table.ask(*pid)).collect();
@@ -103,6 +104,7 @@ impl Observer {
             head_limit: args.head_limit,
             sql_limit: args.sql_limit,
             ring_size: args.ring_bytes(),
+            propagation: args.propagation(),
             address_key: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
         })?;
         Ok(Self {
@@ -128,6 +130,20 @@ impl Observer {
         for (pid, by) in self.selectors.select(&candidates, std::process::id()).unwrap_or_default() {
             self.capture.select(pid)?;
             self.chosen.entry(pid).or_insert(by);
+        }
+        Ok(())
+    }
+
+    /// Connections that are open already are included in `--propagate`, as far as this kernel lets them be.
+    fn adopt_connections(&mut self) -> Result<(), Failure> {
+        let pids = if self.selectors.everything() { self.proc.pids()? } else { self.chosen.keys().copied().collect() };
+        let adopted = self.capture.adopt(&self.proc, &pids)?;
+        let left_out = adopted.found - adopted.included;
+        if left_out > 0 {
+            eprintln!(
+                "syspan: {left_out} connections are older than syspan and carry no contexts to other hosts: Linux 6.12 or newer is \
+                 needed for them, or new connections"
+            );
         }
         Ok(())
     }
@@ -219,11 +235,11 @@ impl Observer {
     fn handle(&mut self, record: Record, take: &mut impl FnMut(Event)) {
         match record {
             Record::Event(event) => {
-                if let Event::Data(data) = &event {
-                    if self.dismissed.contains(&data.task.pid) {
+                if let Event::Data(Data { task, .. }) | Event::Context(Context { task, .. }) = &event {
+                    if self.dismissed.contains(&task.pid) {
                         return;
                     }
-                    self.introduce(data.task.pid, None, take);
+                    self.introduce(task.pid, None, take);
                 }
                 self.held.pass(event, take);
             }

@@ -3,7 +3,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -22,8 +22,10 @@ use crate::{
         btf::{self, Btf, BtfError},
         offsets,
         programs::{self, LoadedProgram, Misses},
+        propagation::{Adopted, Carrier, Propagation, TABLES},
         record, syscalls,
     },
+    processes::proc::Proc,
     streams::Loss,
 };
 
@@ -57,6 +59,8 @@ pub struct Settings {
     pub sql_limit: u32,
     /// Size of the ring buffer, bytes: a power of two, a multiple of the page size.
     pub ring_size: u32,
+    /// How contexts are carried to other hosts.
+    pub propagation: Propagation,
     /// Random, so that kernel addresses cannot be told from socket numbers.
     pub address_key: u64,
 }
@@ -86,6 +90,14 @@ pub enum CaptureError {
         #[source]
         source: ProgramError,
     },
+    /// `--propagate` has nowhere to attach to.
+    #[error(
+        "the root of cgroup v2 is not mounted here, which --propagate attaches to: `mount -t cgroup2 none DIRECTORY`"
+    )]
+    NoCgroup,
+    /// The same.
+    #[error("{} cannot be opened, which --propagate attaches to: {}", .0.display(), .1)]
+    Cgroup(PathBuf, std::io::Error),
     /// A map could not be used.
     #[error("an eBPF map cannot be used: {0}")]
     Map(#[from] MapError),
@@ -102,6 +114,8 @@ pub struct Capture {
     misses: (Misses, u64),
     /// The programs' own messages, where there are any.
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// What carries contexts to other hosts, if anything does.
+    carrier: Option<Carrier>,
     /// Owns programs and links.
     ebpf: Ebpf,
 }
@@ -135,6 +149,7 @@ impl Capture {
             head_limit: settings.head_limit,
             sql_limit: settings.sql_limit,
             wake_at: settings.ring_size / WAKE_PART,
+            propagate: (settings.propagation != Propagation::Off).into(),
             address_key: settings.address_key,
         };
         drop(blob);
@@ -147,12 +162,16 @@ impl Capture {
             Level::DEBUG => 4,
             _ => 5,
         });
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .override_global("CONFIG", &globals, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", settings.ring_size)
-            .map_max_entries("SCRATCHES", cpus * abi::SCRATCHES_OF_A_CPU)
-            .load(OBJECT)?;
+            .map_max_entries("SCRATCHES", cpus * abi::SCRATCHES_OF_A_CPU);
+        for table in TABLES {
+            loader.map_max_entries(table, settings.propagation.entries());
+        }
+        let mut ebpf = loader.load(OBJECT)?;
 
         let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;
@@ -167,6 +186,10 @@ impl Capture {
                 .and_then(|program| attach(hook, program))
                 .map_err(|source| CaptureError::Program { name, source })?;
         }
+        let carrier = match settings.propagation {
+            Propagation::Off => None,
+            Propagation::Tcp => Some(Carrier::attach(&mut ebpf)?),
+        };
         let logger = match EbpfLogger::init(&mut ebpf) {
             Ok(logger) => Some(logger),
             Err(error) => {
@@ -177,13 +200,34 @@ impl Capture {
         let misses = Misses::of(ebpf.programs().map(|(_, program)| program));
         // The kernel's type information, read here and by aya, is megabytes that nobody needs any more.
         super::sys::return_freed_memory();
-        Ok(Self { ring, processes, sockets, counts, told: [0; COUNTERS.len()], misses: (misses, 0), logger, ebpf })
+        Ok(Self {
+            ring,
+            processes,
+            sockets,
+            counts,
+            told: [0; COUNTERS.len()],
+            misses: (misses, 0),
+            logger,
+            carrier,
+            ebpf,
+        })
     }
 
     /// The programs as the kernel took them.
     #[must_use]
     pub fn programs(&self) -> Vec<LoadedProgram> {
         programs::examine(self.ebpf.programs())
+    }
+
+    /// Carries the contexts of connections that these processes have open already; nothing where contexts are not carried.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn adopt(&mut self, proc: &Proc, pids: &[Pid]) -> Result<Adopted, CaptureError> {
+        match &mut self.carrier {
+            Some(carrier) => carrier.adopt(&mut self.ebpf, proc, pids),
+            None => Ok(Adopted::default()),
+        }
     }
 
     /// Observes a process from now on.

@@ -4,6 +4,7 @@ pub mod btf;
 pub mod capture;
 pub mod offsets;
 pub mod programs;
+pub mod propagation;
 pub mod record;
 pub mod support;
 mod sys;

@@ -6,6 +6,8 @@
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
+pub mod propagation;
+
 /// Longest payload prefix of one event, bytes; a power of two, so that a mask can bound copies for the verifier.
 pub const MAX_HEAD: usize = 32 * 1024;
 
@@ -46,6 +48,8 @@ pub enum Kind {
     Listen = 7,
     /// [`ProcessEvent`]: the process used io_uring, whose traffic no system call shows.
     IoUring = 8,
+    /// [`propagation::ContextEvent`].
+    Context = 16,
 }
 
 /// Begins every event.
@@ -222,8 +226,8 @@ pub struct SocketState {
     pub moved: [u32; 2],
     /// Whether a [`SocketEvent`] reached the ring buffer.
     pub announced: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// An [`origin`] constant.
+    pub origin: u32,
 }
 
 /// Byte offsets of kernel structure members, from BTF.
@@ -260,6 +264,8 @@ pub struct Offsets {
     pub sk_v6_daddr: u32,
     pub sk_v6_rcv_saddr: u32,
     pub sk_net: u32,
+    /// `sock.sk_cookie`, which is 0 until somebody asks for it.
+    pub sk_cookie: u32,
     /// `sock.sk_protocol`: a 16-bit member since 5.6.
     pub sk_protocol: u32,
     pub net_inum: u32,
@@ -360,6 +366,8 @@ pub struct Config {
     pub sql_limit: u32,
     /// Bytes in the ring buffer from which the agent is woken; below, it comes by itself.
     pub wake_at: u32,
+    /// 1: contexts are carried to other hosts.
+    pub propagate: u32,
     /// Makes socket numbers of kernel addresses opaque.
     pub address_key: u64,
 }
@@ -393,7 +401,7 @@ const _: () = assert!(size_of::<SocketEvent>() == 32 + 16 + 32 + 8 + MAX_PATH + 
 const _: () = assert!(size_of::<EndEvent>() == 48);
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
-const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 8 * 4 + 8);
+const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 9 * 4 + 8);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.
 #[cfg(feature = "std")]

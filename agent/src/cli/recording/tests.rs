@@ -54,6 +54,10 @@ fn every_event() -> Vec<Event> {
         let (head, tail) = (head.into(), tail.into());
         Event::Data(Data { socket: 7, task, direction, time: 8, position: u32::MAX, length: 1 << 40, head, tail })
     };
+    let context = |direction, span_id| {
+        let trace_id = std::array::from_fn(|n| 0xf0 + n as u8);
+        Event::Context(Context { socket: 7, task, direction, time: 8, position: u32::MAX, trace_id, span_id })
+    };
     let mut events = vec![
         Event::Start {
             version: RECORDING_VERSION,
@@ -73,6 +77,8 @@ fn every_event() -> Vec<Event> {
         socket(unix(3, None), unix(4, None), Origin::Unknown),
         data(Direction::Read, b"\0\xff", b"tail"),
         data(Direction::Write, b"", b""),
+        context(Direction::Write, Some([1, 0xab, 3, 4, 5, 6, 7, 0xff])),
+        context(Direction::Read, None),
         Event::Lost { time: 11, cause: Loss::RingFull.name().to_owned(), count: 12 },
         Event::Tick { time: 13 },
     ];
@@ -185,6 +191,18 @@ fn what_is_no_recording_is_refused_in_words() {
     assert!(unknown.contains("line 2") && unknown.contains("docs/recording.md"), "{unknown}");
     let bytes = error(example().replace("\"head\":\"", "\"head\":\"*"));
     assert!(bytes.contains("line 4"), "{bytes}");
+    for id in [
+        "",
+        "0",
+        "0102030405060708090a0b0c0d0e0f1",
+        "0102030405060708090a0b0c0d0e0f1g",
+        "\u{e9}102030405060708090a0b0c0d0e0f10",
+    ] {
+        let task = r#""task":{"pid":1,"tid":1,"turn":0},"time":1"#;
+        let context =
+            format!(r#"{{"event":"context","socket":1,{task},"direction":"read","position":0,"trace_id":"{id}"}}"#);
+        assert!(error(format!("{start}\n{context}\n")).contains("32 hexadecimal digits"), "{id}");
+    }
     let long = error(format!("{start}\n{}", "x".repeat(LINE_LIMIT as usize)));
     assert!(long.contains("line 2 is longer"), "{long}");
 }
