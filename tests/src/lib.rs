@@ -20,6 +20,7 @@ pub mod process;
 pub mod receiver;
 pub mod recording;
 pub mod rotel;
+pub mod segments;
 pub mod server;
 pub mod statistics;
 pub mod syspan;
