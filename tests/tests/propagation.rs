@@ -142,13 +142,7 @@ fn option(option: &[u8]) -> String {
 
 /// The contexts with a span that were told of a direction: trace id and span id by position.
 fn contexts(recording: &Recording, direction: &str) -> BTreeMap<u32, String> {
-    let of = |event: &Value| {
-        let text = |name: &str| event.get(name)?.as_str().map(str::to_owned);
-        let is_one = text("event")? == "context" && text("direction")? == direction;
-        let position = u32::try_from(event.get("position")?.as_u64()?).ok()?;
-        is_one.then_some((position, text("trace_id")? + &text("span_id")?))
-    };
-    recording.events.iter().filter_map(of).collect()
+    recording.contexts(direction, None).into_iter().collect()
 }
 
 /// The positions at which a message of the client's begins: what is sent first, or after something was received. Ascending.
@@ -301,10 +295,11 @@ fn touch(file: &Path) -> Result<()> {
     fs::write(file, "").with_context(|| file.display().to_string())
 }
 
-/// Small writes without TCP_NODELAY depend on when the receiver acknowledges, which depends on how segments look to it.
+/// Small writes without TCP_NODELAY depend on when the receiver acknowledges, which depends on how segments look to it: with an option
+/// on each of them the first step takes 40 ms for each of its rounds.
 #[test]
 fn small_writes_are_not_slowed() -> Result<()> {
-    const STEPS: [&str; 4] = ["pieces,40,10", "pieces,40,500", "pieces,40,1000", "stream,3000"];
+    const STEPS: [&str; 5] = ["lockstep,100,510", "lockstep,200,60", "fresh,200,10", "fresh,200,600", "pieces,10,600"];
     let network = Network::new()?;
     network.on_server(|| {
         let app = server(&[])?;
@@ -318,7 +313,7 @@ fn small_writes_are_not_slowed() -> Result<()> {
             Ok(times)
         };
         let (mut without, mut with) = (vec![Vec::new(); STEPS.len()], vec![Vec::new(); STEPS.len()]);
-        for _ in 0..5 {
+        for _ in 0..3 {
             for (times, arguments) in [(&mut without, &[][..]), (&mut with, &["--propagate", "tcp"])] {
                 for (times, time) in times.iter_mut().zip(run(Some(arguments))?) {
                     times.push(time);
@@ -328,8 +323,8 @@ fn small_writes_are_not_slowed() -> Result<()> {
         for ((step, without), with) in STEPS.iter().zip(&mut without).zip(&mut with) {
             let ratio = median(with) / median(without);
             eprintln!("{step}: {:.1} ms without, {:.1} ms with, {ratio:.2}", median(without) * 1e3, median(with) * 1e3);
-            // A delayed acknowledgement would make each of the requests 40 ms longer.
-            assert!(ratio < 1.5, "{step}: {without:?} {with:?}");
+            // A delayed acknowledgement, of 40 ms, makes a round dozens of times longer; the rest is noise.
+            assert!(ratio < 3.0, "{step}: {without:?} {with:?}");
         }
         Ok(())
     })

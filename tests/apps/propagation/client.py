@@ -87,6 +87,27 @@ def pieces(count, pad):
         answer(data)
 
 
+def fresh(count, pad):
+    """The same, each on a connection of its own: there the receiver still acknowledges at once."""
+    global connection
+    for _ in range(int(count)):
+        connection.close()
+        connection = socket.create_connection((address, int(port)))
+        pieces(1, pad)
+
+
+def lockstep(count, length):
+    """Two small writes at a time, one way: the receiver says that both are there on another connection."""
+    with socket.create_connection((address, int(port))) as watch, socket.create_connection((address, int(port))) as one_way:
+        watch.sendall(b"GET /watch HTTP/1.1\r\n\r\n")
+        watch.recv(1)
+        one_way.sendall(f"GET /pour?length={2 * int(length)} HTTP/1.1\r\n\r\n".encode())
+        for _ in range(int(count)):
+            one_way.send(bytes(int(length)))
+            one_way.send(bytes(int(length)))
+            watch.recv(1)
+
+
 def stream(count):
     """Many small writes, one way, with Nagle's algorithm at work; nothing can follow."""
     data = b"0123456789" * 10
@@ -109,5 +130,5 @@ while not os.path.exists(begin):
 for step in steps:
     name, *arguments = step.split(",")
     started = time.monotonic()
-    {f.__name__: f for f in (get, post, sendfile, more, rest, pieces, stream, steadily)}[name](*arguments)
+    {f.__name__: f for f in (get, post, sendfile, more, rest, pieces, fresh, lockstep, stream, steadily)}[name](*arguments)
     print(time.monotonic() - started, flush=True)

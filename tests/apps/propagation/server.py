@@ -1,5 +1,6 @@
 """An HTTP/1.1 server with a thread for each connection. It answers with the SHA-256 of the body it received; `/forward?id=N`
-asks the server at DOWNSTREAM (address and port) for `/item?id=N` before that, on a connection that the thread keeps."""
+asks the server at DOWNSTREAM (address and port) for `/item?id=N` before that, on a connection that the thread keeps. `/pour?length=N`
+is answered with nothing: for every N bytes that follow, a byte goes to the connection that asked for `/watch` last and was given one at once."""
 
 import hashlib
 import os
@@ -38,7 +39,20 @@ class Downstream:
             pending += self.connection.recv(65536)
 
 
+def pour(connection, length, received):
+    while True:
+        while received >= length:
+            watcher.sendall(b"x")
+            received -= length
+        piece = connection.recv(65536)
+        if not piece:
+            break
+        received += len(piece)
+    connection.close()
+
+
 def serve(connection):
+    global watcher
     downstream = None
     pending = b""
     while True:
@@ -46,6 +60,13 @@ def serve(connection):
         if head is None:
             break
         target = head.split()[1]
+        if target == b"/watch":
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            watcher = connection
+            watcher.sendall(b"x")
+            return
+        if target.startswith(b"/pour?length="):
+            return pour(connection, int(target.rpartition(b"=")[2]), len(pending))
         digest = hashlib.sha256()
         length = field(head, b"content-length")
         # Without a length the body goes on to the end of what the client sends.
