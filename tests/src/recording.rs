@@ -89,6 +89,15 @@ impl Recording {
         self.events.iter().filter_map(of).collect()
     }
 
+    /// The `data` events, in the order of [`Recording::captured`].
+    pub fn data(&self) -> Result<Vec<&Value>> {
+        Ok(self
+            .events
+            .iter()
+            .filter(|event| event["event"] == "data" && event.pointer("/task/pid").is_some())
+            .collect())
+    }
+
     /// How much of a cause was lost.
     #[must_use]
     pub fn lost(&self, cause: &str) -> u64 {

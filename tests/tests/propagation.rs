@@ -9,6 +9,7 @@ use serde_json::Value;
 use syspan_tests::{
     apps::App,
     bpf,
+    http::Load,
     network::{INTERFACE, Network, SERVER, SERVER_6},
     recording::{Recorder, Recording},
     segments::{self, Segment},
@@ -333,4 +334,87 @@ fn small_writes_are_not_slowed() -> Result<()> {
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// What became of the calls that a process made for its requests.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Joins {
+    /// Sent in the trace of the request that caused them.
+    right: usize,
+    /// Sent in the trace of another one.
+    wrong: usize,
+    /// Sent in a trace of their own.
+    own: usize,
+}
+
+/// Loads an application of tests/apps/propagation and judges each of its calls: both the request and the calls for it have its number in
+/// their target.
+fn joins(start: impl FnOnce(&[(String, String)]) -> Result<App>, connections: usize, requests: usize) -> Result<Joins> {
+    let items = server(&[])?;
+    let environment = [("DOWNSTREAM", format!("127.0.0.1:{}", items.port())), ("POOL_SIZE", "4".to_owned())];
+    let app = start(&environment.map(|(name, value)| (name.to_owned(), value)))?;
+    let recorder = Recorder::start(&["--propagate", "tcp", "--pid", &app.pid().to_string()])?;
+    Load::connect(app.port(), connections)?.run(requests, |number| format!("/forward?id={number}"))?;
+    let recording = recorder.stop()?;
+    let place = |event: &Value| Some((event.get("socket")?.as_u64()?, event.get("position")?.as_u64()?));
+    let mut numbers = BTreeMap::new();
+    for (event, (_, bytes)) in recording.data()?.iter().zip(recording.captured()?) {
+        let target = bytes.split(' ').nth(1).unwrap_or_default();
+        let kind = ["/forward?id=", "/item?id="].into_iter().find_map(|kind| target.strip_prefix(kind));
+        if let (Some(number), Some(place)) = (kind, place(event)) {
+            numbers.insert(place, number.split('-').next().unwrap_or_default().to_owned());
+        }
+    }
+    let contexts = |direction: &str| -> Vec<(String, String)> {
+        let of = |event: &&Value| event["event"] == "context" && event["direction"] == direction;
+        let traced =
+            |event: &Value| Some((event["trace_id"].as_str()?.to_owned(), numbers.get(&place(event)?)?.clone()));
+        recording.events.iter().filter(of).filter_map(traced).collect()
+    };
+    let begun: BTreeMap<String, String> = contexts("read").into_iter().collect();
+    assert_eq!(begun.len(), requests, "each request has a trace");
+    let mut joins = Joins::default();
+    for (trace, number) in contexts("write") {
+        *match begun.get(&trace) {
+            Some(of) if *of == number => &mut joins.right,
+            Some(_) => &mut joins.wrong,
+            None => &mut joins.own,
+        } += 1;
+    }
+    Ok(joins)
+}
+
+fn app(file: &str) -> std::path::PathBuf {
+    syspan_tests::sources().join("apps/propagation").join(file)
+}
+
+/// A thread keeps to its request: all calls are right once the process has shown it.
+#[test]
+fn a_thread_for_each_request_joins() -> Result<()> {
+    let joins = joins(server, 16, 400)?;
+    eprintln!("{joins:?}");
+    assert_eq!(joins.wrong, 0, "{joins:?}");
+    assert_eq!(joins.right + joins.own, 400, "{joins:?}");
+    assert!(joins.right >= 300, "{joins:?}");
+    Ok(())
+}
+
+/// Whatever a program does with its requests, none of its calls leaves in the trace of another one.
+#[test]
+fn no_call_joins_another_trace() -> Result<()> {
+    let node = |environment: &[(String, String)]| App::node(&app("loop.js"), environment);
+    let handing = |environment: &[(String, String)]| App::script(&app("handing.py"), environment);
+    let coroutines = |environment: &[(String, String)]| App::script(&app("coroutines.py"), environment);
+    for connections in [1, 4, 32] {
+        for (name, joins) in [
+            ("node", joins(node, connections, 400)?),
+            ("handing", joins(handing, connections, 400)?),
+            ("coroutines", joins(coroutines, connections, 400)?),
+        ] {
+            eprintln!("{name}, {connections} connections: {joins:?}");
+            assert_eq!(joins.wrong, 0, "{name}, {connections} connections: {joins:?}");
+            assert_eq!(joins.right + joins.own, 800, "{name}, {connections} connections: {joins:?}");
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 
 
 def read_head(connection, pending):
@@ -79,6 +80,9 @@ def serve(connection):
             piece, pending = pending[:left], pending[left:]
             digest.update(piece)
             left -= len(piece)
+        if target.startswith(b"/item?id="):
+            # Some take longer than others, so that requests overtake each other.
+            time.sleep(int(target.rpartition(b"=")[2].partition(b"-")[0]) * 7919 % 5 / 1000)
         if target.startswith(b"/forward?id="):
             downstream = downstream or Downstream()
             downstream.item(target.rpartition(b"=")[2])

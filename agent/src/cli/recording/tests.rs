@@ -5,7 +5,7 @@ use std::{io::Cursor, sync::Arc};
 use super::*;
 use crate::{
     engine::{Engine, Output},
-    event::{Address, Data, Direction, End, Limits, Origin, Socket, Task},
+    event::{Address, Context, Data, Direction, End, Limits, Origin, Socket, Task},
     export::json,
     processes::{Process, Runtime},
     protocols::Options,
