@@ -90,6 +90,11 @@ pub enum CaptureError {
         #[source]
         source: ProgramError,
     },
+    /// `--propagate` may not attach to sockets.
+    #[error(
+        "no permission to attach to the sockets of a cgroup: run as root, grant CAP_NET_ADMIN, or leave --propagate out"
+    )]
+    NoNetAdmin,
     /// `--propagate` has nowhere to attach to.
     #[error(
         "the root of cgroup v2 is not mounted here, which --propagate attaches to: `mount -t cgroup2 none DIRECTORY`"

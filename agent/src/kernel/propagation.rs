@@ -10,12 +10,13 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData},
+    maps::{HashMap, MapData, MapError},
     programs::{CgroupAttachMode, CgroupSockopt, ProgramError, SockOps},
 };
 use rustix::{
     net::{getpeername, getsockname, ipproto, sockopt},
     process::{Pid as Process, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+    thread::{CapabilitySet, capabilities},
 };
 use syspan_abi::propagation::{ADOPT_LEVEL, Outgoing};
 
@@ -61,9 +62,13 @@ pub(super) struct Carrier {
 impl Carrier {
     /// Attaches the program that writes and reads the option. From here on new connections are included.
     pub(super) fn attach(ebpf: &mut Ebpf) -> Result<Self, CaptureError> {
-        let clients = ebpf.take_map("CLIENTS").ok_or(CaptureError::NoCgroup)?;
-        let clients = HashMap::try_from(clients)?;
+        if !capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::NET_ADMIN)) {
+            return Err(CaptureError::NoNetAdmin);
+        }
         let cgroup = cgroup()?;
+        let table = "CLIENTS";
+        let clients = ebpf.take_map(table).ok_or(MapError::InvalidName { name: table.to_owned() })?;
+        let clients = HashMap::try_from(clients)?;
         let refused = |source| CaptureError::Program { name: "tcp_option", source };
         let program: &mut SockOps = ebpf
             .program_mut("tcp_option")
