@@ -58,7 +58,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 (position, positioned) = (sequence, 1);
             }
             if op & op::READ == 0 {
-                propagate::sending(file.inode, state, position);
+                propagate::sending(file.inode, state);
             }
         }
         socket::State::Unknown => {
@@ -66,7 +66,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 return;
             }
             if op & op::READ == 0 {
-                propagate::sending_first(fd);
+                propagate::sending_first(file.inode, fd);
             }
         }
     }

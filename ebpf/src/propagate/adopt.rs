@@ -32,12 +32,13 @@ pub fn adopt(context: SockoptContext) -> i32 {
         let length = size_of::<i32>() as i32;
         // Somebody else may have switched something on.
         let mut flags = 0i32;
-        let value = (&raw mut flags).cast();
-        if generated::bpf_getsockopt(socket, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, value, length) != 0 {
+        let before = (&raw mut flags).cast();
+        if generated::bpf_getsockopt(socket, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, before, length) != 0 {
             return 1;
         }
         flags |= (*call).optname;
-        if generated::bpf_setsockopt(socket, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, value, length) == 0 {
+        let after = (&raw mut flags).cast();
+        if generated::bpf_setsockopt(socket, IPPROTO_TCP, TCP_BPF_SOCK_OPS_CB_FLAGS, after, length) == 0 {
             (*call).optlen = HANDLED;
         }
     }

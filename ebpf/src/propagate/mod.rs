@@ -7,19 +7,19 @@ mod options;
 mod work;
 
 use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated},
     macros::map,
     maps::LruHashMap,
 };
 use syspan_abi::{
-    Header, Kind, SocketState, direction, origin,
+    Counter, Header, Kind, SocketState, direction, origin,
     propagation::{Carried, ContextEvent, Outgoing, Place, meaning},
 };
 
 use crate::{
     config::config,
-    emit,
-    maps::SOCKETS,
+    maps::{RING, SOCKETS, count},
     payload, socket,
     thread::{self, Call, Caller},
 };
@@ -38,18 +38,19 @@ pub type TraceId = [u64; 2];
 /// A call that sends on a followed socket is entered: if it begins a message of a client, that is a request, and the ids of its
 /// span are made now, before TCP sees the first byte.
 #[inline(always)]
-pub fn sending(inode: u64, state: *mut SocketState, position: u32) {
+pub fn sending(inode: u64, state: *mut SocketState) {
     // SAFETY: a word of a map value.
     if config!(propagate) != 0 && unsafe { (*state).last } != direction::WRITE + 1 {
-        message_sent(inode, position as u64);
+        message_sent(inode);
     }
 }
 
 /// The same for a socket that was connected before the agent came and is used for the first time.
 #[inline(always)]
-pub fn sending_first(fd: u64) {
+pub fn sending_first(inode: u64, fd: u64) {
     if config!(propagate) != 0 {
-        first_message_sent(fd);
+        announce(fd);
+        message_sent(inode);
     }
 }
 
@@ -59,7 +60,11 @@ pub fn received(state: *mut SocketState, call: &Call, length: u32) {
     // SAFETY: a word of a map value.
     if config!(propagate) != 0 && unsafe { (*state).last } != direction::READ + 1 {
         let position = socket::position_of_read(state, call, length);
-        message_received(call.socket, position as u64, payload::first_word(call));
+        if response_received(call.socket) == 0
+            && message_received(call.socket, position as u64, payload::first_word(call)) != 0
+        {
+            request_begun(call.socket);
+        }
     }
 }
 
@@ -71,27 +76,24 @@ pub fn closed(inode: u64) {
     }
 }
 
-// Functions of their own with plain numbers as arguments, so that the verifier checks each once.
+// Functions of their own with plain numbers as arguments, so that the verifier checks each once. They do not call each other: with their
+// caller they have 512 bytes of stack together.
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn first_message_sent(fd: u64) -> u64 {
-    let Some(file) = socket::of_descriptor(fd) else { return 0 };
-    let caller = current();
-    // SAFETY: plain helper.
-    let time = unsafe { bpf_ktime_get_ns() };
-    let seen = socket::first_sight(file, caller, thread::turn(caller.tid), time, origin::UNKNOWN);
-    if let Some(state) = seen
-        && let Some(position) = socket::sequence(state, true)
-    {
-        message_sent(file.inode, position as u64);
+extern "C" fn announce(fd: u64) -> u64 {
+    if let Some(file) = socket::of_descriptor(fd) {
+        let caller = current();
+        // SAFETY: plain helper.
+        let time = unsafe { bpf_ktime_get_ns() };
+        socket::first_sight(file, caller, thread::turn(caller.tid), time, origin::UNKNOWN);
     }
     0
 }
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn message_sent(inode: u64, position: u64) -> u64 {
+extern "C" fn message_sent(inode: u64) -> u64 {
     let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
     let caller = current();
     // SAFETY: words of a map value.
@@ -102,61 +104,80 @@ extern "C" fn message_sent(inode: u64, position: u64) -> u64 {
     let turn = thread::turn(caller.tid);
     let trace = work::call(inode, caller, turn);
     let Some(outgoing) = CLIENTS.get_ptr_mut(cookie(tcp)) else { return 0 };
-    let position = position as u32;
+    let Some(position) = socket::sequence(state, true) else { return 0 };
     // SAFETY: a map value. TCP reads it only once the first byte of this message is on its way, or finds it not ready.
     unsafe {
         if (*outgoing).ready != 0 && (*outgoing).position == position {
             return 0; // the call before this one moved nothing
         }
         (&raw mut (*outgoing).ready).write_volatile(0);
-        let span = [random()];
+        let span = random();
         let trace = match trace {
             Some(trace) => trace,
             None => [random(), random()],
         };
         (*outgoing).trace_id = core::mem::transmute::<TraceId, [u8; 16]>(trace);
-        (*outgoing).span_id = core::mem::transmute::<[u64; 1], [u8; 8]>(span);
+        (*outgoing).span_id = span.to_ne_bytes();
         (*outgoing).position = position;
         (&raw mut (*outgoing).ready).write_volatile(1);
-        tell(caller, turn, inode, position, meaning::SENT, trace, span[0]);
+        tell(caller, turn, inode, position, meaning::SENT, trace, span);
     }
     0
 }
 
+/// 1: the bytes came to a client, so they are the response to a call.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn response_received(inode: u64) -> u64 {
+    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 1 };
+    // SAFETY: words of a map value.
+    let (tcp, how) = unsafe { ((*state).tcp, (*state).origin) };
+    // SAFETY: only whether it is there.
+    if how != origin::CONNECTED && unsafe { CLIENTS.get(cookie(tcp)) }.is_none() && !work::is_call(inode) {
+        return 0;
+    }
+    let caller = current();
+    work::response(inode, caller, thread::turn(caller.tid));
+    1
+}
+
+/// The same bytes, if they came to a server. 1: they are a request whose trace is known now.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn message_received(inode: u64, position: u64, first: u64) -> u64 {
     let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
     let caller = current();
     let turn = thread::turn(caller.tid);
-    // SAFETY: words of a map value.
-    let (tcp, how) = unsafe { ((*state).tcp, (*state).origin) };
-    let cookie = cookie(tcp);
-    // SAFETY: only whether it is there.
-    if how == origin::CONNECTED || unsafe { CLIENTS.get(cookie) }.is_some() || work::is_call(inode) {
-        work::response(inode, caller, turn);
-        return 0;
-    }
+    // SAFETY: a word of a map value.
+    let cookie = cookie(unsafe { (*state).tcp });
     let place = Place { cookie, position: position as u32, reserved: 0 };
     // SAFETY: an entry of the table is written as a whole, and dropped long after it was used.
     if let Some(&Carried { trace_id, span_id }) = unsafe { ARRIVED.get(place) } {
         let _ = ARRIVED.remove(place);
         // SAFETY: plain bytes.
-        let (trace, span) = unsafe {
-            (core::mem::transmute::<[u8; 16], TraceId>(trace_id), core::mem::transmute::<[u8; 8], u64>(span_id))
-        };
+        let trace = unsafe { core::mem::transmute::<[u8; 16], TraceId>(trace_id) };
+        let span = u64::from_ne_bytes(span_id);
         tell(caller, turn, inode, position as u32, meaning::ARRIVED, trace, span);
         if work::is_request(first) {
-            work::request(inode, caller, turn, trace);
-            return 0;
+            work::request(inode, caller, trace);
+            return 1;
         }
     } else if work::is_request(first) {
         let trace = [random(), random()];
-        work::request(inode, caller, turn, trace);
+        work::request(inode, caller, trace);
         tell(caller, turn, inode, position as u32, meaning::BEGUN, trace, 0);
-        return 0;
+        return 1;
     }
     work::unknown(caller);
+    0
+}
+
+/// And the caller works for it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn request_begun(inode: u64) -> u64 {
+    let caller = current();
+    work::begin(inode, caller, thread::turn(caller.tid));
     0
 }
 
@@ -182,17 +203,28 @@ fn random() -> u64 {
 
 #[inline(always)]
 fn tell(caller: Caller, turn: u32, inode: u64, position: u32, meaning: u32, trace: TraceId, span: u64) {
-    // SAFETY: plain bytes.
-    let (trace_id, span_id) =
-        unsafe { (core::mem::transmute::<TraceId, [u8; 16]>(trace), core::mem::transmute::<u64, [u8; 8]>(span)) };
-    let mut event = ContextEvent {
-        header: Header { kind: 0, pid: 0, tid: 0, turn: 0, time: 0, socket: 0 },
-        trace_id,
-        span_id,
+    // In the ring itself: the stack has no room for it.
+    let Some(mut event) = RING.reserve::<ContextEvent>(0) else {
+        count(Counter::NoticeLost);
+        return;
+    };
+    let Caller { pid, tid, .. } = caller;
+    event.write(ContextEvent {
+        // SAFETY: plain helper.
+        header: Header {
+            kind: Kind::Context as u32,
+            pid,
+            tid,
+            turn,
+            time: unsafe { bpf_ktime_get_ns() },
+            socket: inode,
+        },
+        // SAFETY: plain bytes.
+        trace_id: unsafe { core::mem::transmute::<TraceId, [u8; 16]>(trace) },
+        span_id: span.to_ne_bytes(),
         position,
         meaning,
-    };
-    // SAFETY: plain helper.
-    emit::header(&mut event.header, Kind::Context, caller, turn, unsafe { bpf_ktime_get_ns() }, inode);
-    emit::notice(&raw const event);
+    });
+    // The bytes follow, and wake the agent if much is waiting.
+    event.submit(BPF_RB_NO_WAKEUP as u64);
 }

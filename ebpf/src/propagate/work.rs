@@ -90,27 +90,33 @@ pub fn is_request(first: u64) -> bool {
         || method == u32::from_ne_bytes(*METHODS[6])
 }
 
-/// The caller has read a request.
+/// The caller has read a request, which belongs to this trace.
 #[inline(always)]
-pub fn request(socket: u64, caller: Caller, turn: u32, trace: TraceId) {
-    let Caller { pid, tid, .. } = caller;
+pub fn request(socket: u64, caller: Caller, trace: TraceId) {
     if let Some(before) = REQUESTS.get_ptr_mut(socket) {
         close(before);
     }
-    if CROWDS.get_ptr_mut(pid).is_none() {
-        let _ = CROWDS.insert(pid, Crowd::default(), BPF_ANY as u64);
+    let request = Request { trace, pid: caller.pid, tid: caller.tid, open: 0, starved: 0 };
+    let _ = REQUESTS.insert(socket, request, BPF_ANY as u64);
+}
+
+/// The caller begins to work for the request that it has read.
+#[inline(always)]
+pub fn begin(socket: u64, caller: Caller, turn: u32) {
+    if CROWDS.get_ptr_mut(caller.pid).is_none() {
+        let _ = CROWDS.insert(caller.pid, Crowd::default(), BPF_ANY as u64);
     }
-    let Some(crowd) = CROWDS.get_ptr_mut(pid) else { return };
-    let request = Request { trace, pid, tid, open: 1, starved: 1 };
-    if REQUESTS.insert(socket, request, BPF_ANY as u64).is_err() {
-        return;
-    }
-    // SAFETY: words of a map value.
-    unsafe {
+    let Some(crowd) = CROWDS.get_ptr_mut(caller.pid) else { return };
+    let Some(request) = REQUESTS.get_ptr_mut(socket) else { return };
+    // SAFETY: words of map values.
+    let trace = unsafe {
+        (*request).open = 1;
+        (*request).starved = 1;
         add_to(&raw mut (*crowd).open, 1);
         add_to(&raw mut (*crowd).starved, 1);
-    }
-    let _ = WORK.insert(tid, Work { trace, request: socket, turn, resumed: 0 }, BPF_ANY as u64);
+        (*request).trace
+    };
+    let _ = WORK.insert(caller.tid, Work { trace, request: socket, turn, resumed: 0 }, BPF_ANY as u64);
 }
 
 /// The caller sends a request: the trace it belongs to, where that is certain.
