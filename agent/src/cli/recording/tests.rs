@@ -106,6 +106,19 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
+fn a_pipe_keeps_its_mode() {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o640.into(), 0).unwrap();
+    // Somebody reads it, or opening it for writing would wait.
+    let _reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    let before = std::fs::metadata(&path).unwrap().permissions().mode();
+    Writer::create(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode(), before);
+}
+
+#[test]
 fn a_replayed_recording_gives_the_same_bytes() {
     let events = read(example()).unwrap();
     let spans = replay(&events);
