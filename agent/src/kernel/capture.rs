@@ -218,10 +218,12 @@ impl Capture {
         })
     }
 
-    /// The programs as the kernel took them.
+    /// The programs as the kernel took them, but for those that were not asked for.
     #[must_use]
     pub fn programs(&self) -> Vec<LoadedProgram> {
-        programs::examine(self.ebpf.programs())
+        let mut programs = programs::examine(self.ebpf.programs());
+        programs.retain(|program| program.loaded);
+        programs
     }
 
     /// Carries the contexts of connections that these processes have open already; nothing where contexts are not carried.
