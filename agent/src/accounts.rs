@@ -36,6 +36,8 @@ pub struct Events {
     pub socket: u64,
     /// Bytes were moved: one for each system call (or message of a call) that moved some on a followed socket.
     pub data: u64,
+    /// Contexts of requests became known.
+    pub context: u64,
     /// Directions of sockets ended.
     pub end: u64,
 }
@@ -50,6 +52,7 @@ impl Events {
             Event::Thread { .. } => &mut self.thread,
             Event::Socket(_) => &mut self.socket,
             Event::Data(_) => &mut self.data,
+            Event::Context(_) => &mut self.context,
             Event::End { .. } => &mut self.end,
             Event::Start { .. } | Event::Lost { .. } | Event::Tick { .. } => return,
         };
@@ -58,8 +61,8 @@ impl Events {
 
     /// Each kind's name, as in recordings, and its count.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 7] {
-        let Self { process, exit, wake, thread, socket, data, end } = *self;
+    pub fn by_kind(&self) -> [(&'static str, u64); 8] {
+        let Self { process, exit, wake, thread, socket, data, context, end } = *self;
         [
             ("process", process),
             ("exit", exit),
@@ -67,6 +70,7 @@ impl Events {
             ("thread", thread),
             ("socket", socket),
             ("data", data),
+            ("context", context),
             ("end", end),
         ]
     }

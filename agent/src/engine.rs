@@ -197,7 +197,7 @@ impl Engine {
             }
             Event::Wake { task, woken, .. } => self.traces.tracker.woke(task, woken),
             Event::Thread { task, started, .. } => self.traces.tracker.thread_started(task, started),
-            Event::Tick { .. } => {}
+            Event::Context(_) | Event::Tick { .. } => {}
         }
     }
 

@@ -220,6 +220,30 @@ pub struct Data {
     pub tail: Bytes,
 }
 
+/// The context of a request, known before any span of it (`--propagate`, docs/propagation.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// The socket that the request is sent or received on.
+    pub socket: SocketId,
+    /// Who sends or has received its first bytes.
+    pub task: Task,
+    /// Sent or received.
+    pub direction: Direction,
+    /// When: before the [`Data`] with its first bytes.
+    pub time: Time,
+    /// Position of its first byte, counted as [`Data::position`] is. Bytes that begin no request may have one too: the kernel's
+    /// side does not know protocols.
+    pub position: u32,
+    /// The trace. Sent or arrived, it is what stands on the wire; otherwise it is the one that the kernel's side will send for what
+    /// this request causes.
+    #[serde(with = "hexadecimal")]
+    pub trace_id: [u8; 16],
+    /// Of a request that is sent the id of its own span, of one that is received the id of its parent. `None`: it was received
+    /// without a context.
+    #[serde(with = "hexadecimal::option", default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<[u8; 8]>,
+}
+
 /// Why a direction of a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -295,6 +319,8 @@ pub enum Event {
     Socket(Socket),
     /// Bytes were moved.
     Data(Data),
+    /// A request's context is known.
+    Context(Context),
     /// A socket's direction, or the whole of it, ended.
     End {
         /// The socket.
@@ -334,12 +360,61 @@ impl Event {
             Event::Start { .. } | Event::Process(_) => None,
             Event::Socket(Socket { time, .. })
             | Event::Data(Data { time, .. })
+            | Event::Context(Context { time, .. })
             | Event::Wake { time, .. }
             | Event::Thread { time, .. }
             | Event::Exit { time, .. }
             | Event::End { time, .. }
             | Event::Lost { time, .. }
             | Event::Tick { time } => Some(*time),
+        }
+    }
+}
+
+/// Ids as the hexadecimal digits that a traceparent has.
+mod hexadecimal {
+    use std::fmt::Write as _;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer, const N: usize>(id: &[u8; N], serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(2 * N);
+        for byte in id {
+            let _ = write!(text, "{byte:02x}"); // into memory: it does not fail
+        }
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        let bytes: Option<Vec<u8>> =
+            pairs.iter().map(|&[high, low]| u8::try_from(digit(high)? << 4 | digit(low)?).ok()).collect();
+        bytes
+            .filter(|_| rest.is_empty())
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| D::Error::custom(format!("an id has {} hexadecimal digits", 2 * N)))
+    }
+
+    /// The same where there may be none.
+    pub(super) mod option {
+        use serde::{Deserializer, Serializer};
+
+        pub(in super::super) fn serialize<S: Serializer, const N: usize>(
+            id: &Option<[u8; N]>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            match id {
+                Some(id) => super::serialize(id, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+            deserializer: D,
+        ) -> Result<Option<[u8; N]>, D::Error> {
+            super::deserialize(deserializer).map(Some)
         }
     }
 }

@@ -21,6 +21,7 @@ mod goroutine;
 mod hooks;
 mod maps;
 mod payload;
+mod propagate;
 mod socket;
 mod task;
 mod thread;

@@ -111,6 +111,17 @@ pub fn moved<const WAY: u32>(state: *mut SocketState, call: &Call, moved: &Moved
     }
 }
 
+/// The first 8 bytes that a call has moved, or whatever is there if it moved fewer; 0 where they are not in user memory.
+#[inline(always)]
+pub fn first_word(call: &Call) -> u64 {
+    let Source { address, buffers } = source(call);
+    match (address, buffers) {
+        (0, _) => 0,
+        (_, 0) => user(address),
+        _ => user(user::<Iovec>(address).base),
+    }
+}
+
 /// Where the bytes of a call are, unless it moves several messages.
 #[inline(always)]
 fn source(call: &Call) -> Source {

@@ -143,7 +143,7 @@ pub fn first_sight(file: File, caller: Caller, turn: u32, time: u64, how: u32) -
         used: [0; 2],
         moved: [0; 2],
         announced: 0,
-        reserved: 0,
+        origin: how,
     };
     if stream {
         let Some(room) = emit::Room::take() else {
@@ -269,6 +269,16 @@ pub fn positions(state: *mut SocketState) -> Positions {
         _ => unsafe { (*state).moved },
     };
     Positions { next, known: 1 }
+}
+
+/// The same for a call that has read from a TCP socket, whose position no count tells.
+#[inline(always)]
+pub fn position_of_read(state: *mut SocketState, call: &Call, length: u32) -> u32 {
+    match sequence(state, false) {
+        _ if call.positioned != 0 => call.position,
+        Some(next) => next.wrapping_sub(length),
+        None => 0,
+    }
 }
 
 /// The position of the first of `length` bytes that a call has moved.

@@ -110,6 +110,12 @@ impl Objects {
         self.programs.len() + self.maps.len() + self.links.len()
     }
 
+    /// The types of the programs.
+    pub fn program_types(&self) -> Result<Vec<String>> {
+        let programs = show("prog")?.into_iter().filter(|program| self.programs.contains(&program.id));
+        Ok(programs.map(|program| program.kind).collect())
+    }
+
     /// Name and number of entries of each of the hash tables among the maps.
     pub fn entries(&self) -> Result<Vec<(String, usize)>> {
         let maps = show("map")?;

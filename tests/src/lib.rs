@@ -26,6 +26,7 @@ pub mod receiver;
 pub mod recording;
 pub mod rotel;
 pub mod runtimes;
+pub mod segments;
 pub mod server;
 pub mod statistics;
 pub mod syspan;

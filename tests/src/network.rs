@@ -14,10 +14,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// The server's end of the wire.
 pub const SERVER: &str = "10.99.0.1";
 
+/// The same over IPv6.
+pub const SERVER_6: &str = "fd00:99::1";
+
 /// The name of the interface at either end.
 pub const INTERFACE: &str = "wire0";
 
 const CLIENT: &str = "10.99.0.2";
+const CLIENT_6: &str = "fd00:99::2";
 
 /// A server's and a client's namespace, removed when dropped. What runs in them must have ended before.
 #[derive(Debug)]
@@ -39,8 +43,12 @@ impl Network {
         }
         let peer = ["type", "veth", "peer", "name", INTERFACE, "netns", &network.server];
         ip(&[&["-n", &network.client, "link", "add", INTERFACE], &peer[..]].concat())?;
-        for (namespace, address) in [(&network.server, SERVER), (&network.client, CLIENT)] {
+        for (namespace, address, address_6) in
+            [(&network.server, SERVER, SERVER_6), (&network.client, CLIENT, CLIENT_6)]
+        {
             ip(&["-n", namespace, "address", "add", &format!("{address}/24"), "dev", INTERFACE])?;
+            // Nobody else has it: it can be used at once.
+            ip(&["-n", namespace, "address", "add", &format!("{address_6}/64"), "dev", INTERFACE, "nodad"])?;
             ip(&["-n", namespace, "link", "set", INTERFACE, "up"])?;
         }
         Ok(network)

@@ -31,6 +31,11 @@ impl Recorder {
         Ok(Self { server, folder })
     }
 
+    /// What it has said so far.
+    pub fn messages(&self) -> Result<String> {
+        self.server.output()
+    }
+
     /// What is in the file so far: the last events may be missing.
     pub fn so_far(&self) -> Result<Recording> {
         let text = fs::read_to_string(self.path())?;
@@ -81,6 +86,37 @@ impl Recording {
             text.push_str(&format!("{event}\n{}\n", bytes(event)?));
         }
         Ok(text)
+    }
+
+    /// The contexts of requests that have a span's id, by direction and by who moved their bytes: position, trace id and span id.
+    #[must_use]
+    pub fn contexts(&self, direction: &str, pid: Option<u32>) -> Vec<(u32, String)> {
+        let of = |event: &Value| {
+            let text = |name: &str| event.get(name)?.as_str().map(str::to_owned);
+            let of_pid = event.pointer("/task/pid")?.as_u64()?;
+            let is_one = text("event")? == "context"
+                && text("direction")? == direction
+                && pid.is_none_or(|pid| u64::from(pid) == of_pid);
+            let position = u32::try_from(event.get("position")?.as_u64()?).ok()?;
+            is_one.then_some((position, text("trace_id")? + &text("span_id")?))
+        };
+        self.events.iter().filter_map(of).collect()
+    }
+
+    /// The `data` events, in the order of [`Recording::captured`].
+    pub fn data(&self) -> Result<Vec<&Value>> {
+        Ok(self
+            .events
+            .iter()
+            .filter(|event| event["event"] == "data" && event.pointer("/task/pid").is_some())
+            .collect())
+    }
+
+    /// How much of a cause was lost.
+    #[must_use]
+    pub fn lost(&self, cause: &str) -> u64 {
+        let lost = self.events.iter().filter(|event| event["event"] == "lost" && event["cause"] == cause);
+        lost.filter_map(|event| event["count"].as_u64()).sum()
     }
 
     /// The bytes of each `data` event, as text, with the process id of who moved them.

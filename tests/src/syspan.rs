@@ -187,7 +187,7 @@ pub fn replay(file: &Path, options: &[&str]) -> Result<Outcome> {
 /// Runs the agent to its end: for runs that are refused at once, or are limited by `--duration`.
 pub fn output(arguments: &[&str]) -> Result<Output> {
     // A run that should have been refused must not go on for ever.
-    let limit = Duration::from_secs(30);
+    let limit = Duration::from_secs(120);
     Command::new("timeout")
         .arg(limit.as_secs().to_string())
         .arg(program())

@@ -116,6 +116,25 @@ fn a_missing_capability_is_said() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn propagation_takes_one_capability_more() -> Result<()> {
+    let installed = Installed::new()?;
+    let app = App::script(&forking(), &named("of-root"))?;
+    let pid = app.pid().to_string();
+    let arguments = ["--output", "otlp-json", "--propagate", "tcp"];
+    let output = installed.with(&CAPABILITIES).arg("run").args(arguments).args(["--pid", &pid]).output()?;
+    let messages = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{messages}");
+    assert!(messages.starts_with("syspan: ") && messages.contains("CAP_NET_ADMIN"), "{messages}");
+    assert_eq!(messages.lines().count(), 1, "{messages}");
+
+    let enough = [&CAPABILITIES[..], &["net_admin"]].concat();
+    let syspan = Syspan::start_by(&installed.with(&enough), &arguments, &[app.pid()], &[])?;
+    ensure!(http::get(app.port(), "/seen")?.status == 200);
+    assert_eq!(only_server(&syspan.stop()?.spans).target(), "/seen");
+    Ok(())
+}
+
 /// The fields of a `status` file that tell what a thread may do.
 fn rights(status: &str) -> BTreeMap<&str, u64> {
     let fields = status.lines().filter_map(|line| line.split_once(':'));

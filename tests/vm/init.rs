@@ -10,8 +10,13 @@ use rustix::{
 };
 
 /// What is mounted where. No tracefs: the agent does without.
-const MOUNTS: [(&str, &str); 4] =
-    [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("securityfs", "/sys/kernel/security")];
+const MOUNTS: [(&str, &str); 5] = [
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("securityfs", "/sys/kernel/security"),
+    ("cgroup2", "/sys/fs/cgroup"),
+];
 
 /// Does not return: the machine goes off, whatever happened.
 pub(crate) fn run() -> Result<()> {

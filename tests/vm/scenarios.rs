@@ -47,6 +47,7 @@ const SCENARIOS: &[Scenario] = &[
     ("PostgreSQL, TCP and Unix socket", statements),
     ("connections older than the agent", older_connections),
     ("agent killed under load", killed),
+    ("contexts by TCP option", contexts),
     ("four capabilities instead of root", restricted),
     ("goroutines, http.Client", goroutines),
     ("which thread wakes which", wakes),
@@ -221,6 +222,37 @@ fn killed(machine: &Machine) -> Result<()> {
         Ok((InKernel::now()? == machine.untouched).then_some(()))
     })?;
     statements(machine).context("the next agent")
+}
+
+/// `--propagate tcp`: each request's context leaves the client and arrives at the service, on new connections; on older ones from
+/// Linux 6.12 on, and the agent says so where not.
+fn contexts(machine: &Machine) -> Result<()> {
+    const REQUESTS: usize = 4;
+    let mut older = machine.connect(LOCALHOST)?;
+    let own = std::process::id();
+    let recorder = Recorder::start(&["--propagate", "tcp", "--pid", &own.to_string()])?;
+    for address in [LOCALHOST, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        let mut client = machine.connect(address)?;
+        for number in 1..REQUESTS {
+            client.get(&format!("/hello?id={number}"))?;
+        }
+    }
+    for number in 0..=REQUESTS {
+        older.get(&format!("/hello?id={number}"))?;
+    }
+    let is_old_kernel = recorder.messages()?.contains("are older than syspan");
+    let recording = recorder.stop()?;
+    let left_out = recording.lost("preempted");
+    let verdict = (|| {
+        let sent = recording.contexts("write", Some(own));
+        let arrived = recording.contexts("read", None);
+        // The service was waiting in its first read on the older connection when the agent came.
+        let expected = 2 * REQUESTS + if is_old_kernel { 0 } else { REQUESTS };
+        let found = sent.iter().filter(|context| arrived.contains(context)).count();
+        ensure!(found == expected, "{found} of {expected} contexts arrived: sent {sent:?}, arrived {arrived:?}");
+        Ok(())
+    })();
+    if left_out > 0 { verdict.map_err(|error: anyhow::Error| error.context(LeftOut(left_out))) } else { verdict }
 }
 
 /// What BPF there is in the kernel, by its ids.

@@ -37,6 +37,7 @@ fn nothing() -> Settings {
         head_limit: args.head_limit,
         sql_limit: args.sql_limit,
         ring_size: args.ring_bytes(),
+        propagation: args.propagation(),
         address_key: 0,
     }
 }

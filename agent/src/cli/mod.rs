@@ -21,6 +21,7 @@ use crate::{
     escape::harmless_lines,
     event::Limits,
     export::Protocol,
+    kernel::propagation::Propagation,
     processes::selector::{ExePattern, Selectors},
     protocols::{self, SqlText},
     traces::span::Evidence,
@@ -152,6 +153,9 @@ struct CaptureArgs {
     /// Memory for events between kernel and agent, MiB or with a unit (4, 4MiB, 512KiB), a power of two [default: 2 MiB for each CPU, 4 to 64]
     #[arg(long, value_name = "SIZE", value_parser = ring_size)]
     ring_size: Option<u32>,
+    /// How traces are joined with those of other hosts: this touches traffic (docs/propagation.md)
+    #[arg(long, value_enum, default_value_t = PropagateArg::Off)]
+    propagate: PropagateArg,
 }
 
 /// What becomes of the traces.
@@ -218,6 +222,14 @@ enum EvidenceArg {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PropagateArg {
+    /// Not at all: only what arrives in a traceparent header counts
+    Off,
+    /// By a TCP option on the segment that begins a request
+    Tcp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DoctorOutput {
     /// For people
     Text,
@@ -242,11 +254,19 @@ fn ring_size(text: &str) -> Result<u32, String> {
 
 impl Default for CaptureArgs {
     fn default() -> Self {
-        Self { head_limit: Limits::DEFAULT.head, sql_limit: Limits::DEFAULT.sql, ring_size: None }
+        let Limits { head, sql } = Limits::DEFAULT;
+        Self { head_limit: head, sql_limit: sql, ring_size: None, propagate: PropagateArg::Off }
     }
 }
 
 impl CaptureArgs {
+    fn propagation(&self) -> Propagation {
+        match self.propagate {
+            PropagateArg::Off => Propagation::Off,
+            PropagateArg::Tcp => Propagation::Tcp,
+        }
+    }
+
     fn limits(&self) -> Limits {
         Limits { head: self.head_limit, sql: self.sql_limit }
     }

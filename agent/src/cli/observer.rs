@@ -18,7 +18,7 @@ use super::{
     held::{Held, Introduction},
 };
 use crate::{
-    event::{Event, Limits, Pid, RECORDING_VERSION, SocketId, Time},
+    event::{Context, Data, Event, Limits, Pid, RECORDING_VERSION, SocketId, Time},
     kernel::{
         capture::{Capture, Settings},
         record::Record,
@@ -76,6 +76,7 @@ impl Observer {
         observer.select_existing()?;
         // Children that were made while the list was read.
         observer.select_existing()?;
+        observer.adopt_connections()?;
         // Who they are is read before anything else is: one that ends right after its first request has a name then, and
         // so have the copies it makes of itself.
         let chosen: Vec<Pid> = observer.chosen.keys().copied().collect();
@@ -110,6 +111,7 @@ impl Observer {
             head_limit: args.head_limit,
             sql_limit: args.sql_limit,
             ring_size: args.ring_bytes(),
+            propagation: args.propagation(),
             address_key: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
         })?;
         Ok(Self {
@@ -136,6 +138,20 @@ impl Observer {
         for (pid, by) in self.selectors.select(&candidates, std::process::id()).unwrap_or_default() {
             self.capture.select(pid)?;
             self.chosen.entry(pid).or_insert(by);
+        }
+        Ok(())
+    }
+
+    /// Connections that are open already are included in `--propagate`, as far as this kernel lets them be.
+    fn adopt_connections(&mut self) -> Result<(), Failure> {
+        let pids = if self.selectors.everything() { self.proc.pids()? } else { self.chosen.keys().copied().collect() };
+        let adopted = self.capture.adopt(&self.proc, &pids)?;
+        let left_out = adopted.found - adopted.included;
+        if left_out > 0 {
+            eprintln!(
+                "syspan: {left_out} connections are older than syspan and carry no contexts to other hosts: Linux 6.12 or newer is \
+                 needed for them, or new connections"
+            );
         }
         Ok(())
     }
@@ -229,8 +245,12 @@ impl Observer {
         match record {
             Record::Event(event) => {
                 match &event {
-                    Event::Data(data) if self.dismissed.contains(&data.task.pid) => return,
-                    Event::Data(data) => self.introduce(data.task.pid, None, take),
+                    Event::Data(Data { task, .. }) | Event::Context(Context { task, .. }) => {
+                        if self.dismissed.contains(&task.pid) {
+                            return;
+                        }
+                        self.introduce(task.pid, None, take);
+                    }
                     // A process that has moved no bytes has nothing to do with any request.
                     Event::Wake { task, .. } | Event::Thread { task, .. } if !self.told.contains(&task.pid) => return,
                     _ => {}

@@ -39,7 +39,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// A new file, readable by its owner alone: it holds what was sent.
+    /// A new file, readable by its owner alone: it holds what was sent. What is no file (a device, a pipe) keeps its mode.
     pub(super) fn create(path: &Path) -> Result<Self, RecordingError> {
         let name = path.display().to_string();
         let file = OpenOptions::new()
@@ -49,7 +49,12 @@ impl Writer {
             .mode(0o600)
             .open(path)
             // The mode above is for a new file only.
-            .and_then(|file| file.set_permissions(Permissions::from_mode(0o600)).map(|()| file))
+            .and_then(|file| {
+                if file.metadata()?.is_file() {
+                    file.set_permissions(Permissions::from_mode(0o600))?;
+                }
+                Ok(file)
+            })
             .map_err(|source| RecordingError::File { path: name.clone(), what: "written", source })?;
         Ok(Self { path: name, out: BufWriter::new(file) })
     }

@@ -3,7 +3,7 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -23,9 +23,10 @@ use crate::{
         offsets,
         probes::Probes,
         programs::{self, LoadedProgram, Misses},
+        propagation::{Adopted, Carrier, Propagation, TABLES},
         record, syscalls,
     },
-    processes::{goroutines::Layout, runtime::NetHttp},
+    processes::{goroutines::Layout, proc::Proc, runtime::NetHttp},
     streams::Loss,
 };
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub sql_limit: u32,
     /// Size of the ring buffer, bytes: a power of two, a multiple of the page size.
     pub ring_size: u32,
+    /// How contexts are carried to other hosts.
+    pub propagation: Propagation,
     /// Random, so that kernel addresses cannot be told from socket numbers.
     pub address_key: u64,
 }
@@ -88,6 +91,19 @@ pub enum CaptureError {
         #[source]
         source: ProgramError,
     },
+    /// `--propagate` may not attach to sockets.
+    #[error(
+        "no permission to attach to the sockets of a cgroup: run as root, grant CAP_NET_ADMIN, or leave --propagate out"
+    )]
+    NoNetAdmin,
+    /// `--propagate` has nowhere to attach to.
+    #[error(
+        "the root of cgroup v2 is not mounted here, which --propagate attaches to: `mount -t cgroup2 none DIRECTORY`"
+    )]
+    NoCgroup,
+    /// The same.
+    #[error("{} cannot be opened, which --propagate attaches to: {}", .0.display(), .1)]
+    Cgroup(PathBuf, std::io::Error),
     /// A map could not be used.
     #[error("an eBPF map cannot be used: {0}")]
     Map(#[from] MapError),
@@ -108,6 +124,8 @@ pub struct Capture {
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// What is attached only where it is needed.
     probes: Probes,
+    /// What carries contexts to other hosts, if anything does.
+    carrier: Option<Carrier>,
     /// Owns programs and links.
     ebpf: Ebpf,
 }
@@ -142,6 +160,7 @@ impl Capture {
             sql_limit: settings.sql_limit,
             wake_at: settings.ring_size / WAKE_PART,
             futex: u32::try_from(syscalls::FUTEX).unwrap_or(u32::MAX),
+            propagate: (settings.propagation != Propagation::Off).into(),
             address_key: settings.address_key,
         };
         drop(blob);
@@ -154,12 +173,16 @@ impl Capture {
             Level::DEBUG => 4,
             _ => 5,
         });
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        loader
             .override_global("CONFIG", &globals, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("RING", settings.ring_size)
-            .map_max_entries("SCRATCHES", cpus * abi::SCRATCHES_OF_A_CPU)
-            .load(OBJECT)?;
+            .map_max_entries("SCRATCHES", cpus * abi::SCRATCHES_OF_A_CPU);
+        for table in TABLES {
+            loader.map_max_entries(table, settings.propagation.entries());
+        }
+        let mut ebpf = loader.load(OBJECT)?;
 
         let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;
@@ -175,6 +198,10 @@ impl Capture {
                 .map_err(|source| CaptureError::Program { name, source })?;
         }
         let probes = Probes::load(&mut ebpf);
+        let carrier = match settings.propagation {
+            Propagation::Off => None,
+            Propagation::Tcp => Some(Carrier::attach(&mut ebpf)?),
+        };
         let logger = match EbpfLogger::init(&mut ebpf) {
             Ok(logger) => Some(logger),
             Err(error) => {
@@ -195,14 +222,28 @@ impl Capture {
             misses: (misses, 0),
             logger,
             probes,
+            carrier,
             ebpf,
         })
     }
 
-    /// The programs as the kernel took them.
+    /// The programs as the kernel took them, but for those that were not asked for.
     #[must_use]
     pub fn programs(&self) -> Vec<LoadedProgram> {
-        programs::examine(self.ebpf.programs())
+        let mut programs = programs::examine(self.ebpf.programs());
+        programs.retain(|program| program.loaded);
+        programs
+    }
+
+    /// Carries the contexts of connections that these processes have open already; nothing where contexts are not carried.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn adopt(&mut self, proc: &Proc, pids: &[Pid]) -> Result<Adopted, CaptureError> {
+        match &mut self.carrier {
+            Some(carrier) => carrier.adopt(&mut self.ebpf, proc, pids),
+            None => Ok(Adopted::default()),
+        }
     }
 
     /// Observes a process from now on.

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod offsets;
 mod probes;
 pub mod programs;
+pub mod propagation;
 pub mod record;
 pub mod support;
 mod sys;

@@ -80,6 +80,7 @@ pub fn read(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         sk_v6_daddr: btf.offset("sock_common", "skc_v6_daddr")?,
         sk_v6_rcv_saddr: btf.offset("sock_common", "skc_v6_rcv_saddr")?,
         sk_net: btf.offset("sock_common", "skc_net")?,
+        sk_cookie: btf.offset("sock_common", "skc_cookie")?,
         // A plain u16 since 5.6; a bit-field before, which the floor of 5.10 excludes.
         sk_protocol: btf.offset("sock", "sk_protocol")?,
         net_inum: btf.offset("net", "ns.inum")?,

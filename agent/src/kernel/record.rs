@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
-use syspan_abi::{Kind, MAX_PATH, direction, end, origin, works_for};
+use syspan_abi::{Kind, MAX_PATH, direction, end, origin, propagation::meaning, works_for};
 
-use crate::event::{Address, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor};
+use crate::event::{
+    Address, Context, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor,
+};
 
 const AF_UNIX: u32 = 1;
 const AF_INET: u32 = 2;
@@ -119,6 +121,17 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
                 _ => return None,
             };
             Record::Event(Event::End { socket, task, time, end, positions: positions(&mut reader)? })
+        }
+        k if k == Kind::Context as u16 => {
+            let (trace_id, span_id) = (reader.array()?, reader.array()?);
+            let position = reader.u32()?;
+            let (direction, span_id) = match reader.u32()? {
+                meaning::SENT => (Direction::Write, Some(span_id)),
+                meaning::ARRIVED => (Direction::Read, Some(span_id)),
+                meaning::BEGUN => (Direction::Read, None),
+                _ => return None,
+            };
+            Record::Event(Event::Context(Context { socket, task, direction, time, position, trace_id, span_id }))
         }
         k if k == Kind::Exec as u16 => Record::Exec(task.pid),
         k if k == Kind::Fork as u16 => Record::Fork { parent: task.pid, child: reader.u32()? },

@@ -275,12 +275,21 @@ impl Proc {
     /// The inode numbers of the sockets a process holds.
     #[must_use]
     pub fn sockets(&self, pid: Pid) -> Vec<u64> {
+        self.socket_descriptors(pid).into_iter().map(|(_, inode)| inode).collect()
+    }
+
+    /// The same with the descriptors by which it holds them.
+    #[must_use]
+    pub fn socket_descriptors(&self, pid: Pid) -> Vec<(i32, u64)> {
         let Ok(entries) = std::fs::read_dir(self.path(pid, "fd")) else { return Vec::new() };
         let socket = |link: PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
         entries
             .flatten()
             .take(MAX_DESCRIPTORS)
-            .filter_map(|entry| socket(std::fs::read_link(entry.path()).ok()?))
+            .filter_map(|entry| {
+                let inode = socket(std::fs::read_link(entry.path()).ok()?)?;
+                Some((entry.file_name().to_str()?.parse().ok()?, inode))
+            })
             .collect()
     }
 

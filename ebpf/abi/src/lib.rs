@@ -6,6 +6,8 @@
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
+pub mod propagation;
+
 /// Longest payload prefix of one event, bytes; a power of two, so that a mask can bound copies for the verifier.
 pub const MAX_HEAD: usize = 32 * 1024;
 
@@ -50,6 +52,8 @@ pub enum Kind {
     Wake = 9,
     /// [`ProcessEvent`]: the thread started another one, `other`.
     Thread = 10,
+    /// [`propagation::ContextEvent`].
+    Context = 16,
 }
 
 /// Begins every event.
@@ -272,8 +276,8 @@ pub struct SocketState {
     pub moved: [u32; 2],
     /// Whether a [`SocketEvent`] reached the ring buffer.
     pub announced: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// An [`origin`] constant.
+    pub origin: u32,
 }
 
 /// Byte offsets of kernel structure members, from BTF.
@@ -310,6 +314,8 @@ pub struct Offsets {
     pub sk_v6_daddr: u32,
     pub sk_v6_rcv_saddr: u32,
     pub sk_net: u32,
+    /// `sock.sk_cookie`, which is 0 until somebody asks for it.
+    pub sk_cookie: u32,
     /// `sock.sk_protocol`: a 16-bit member since 5.6.
     pub sk_protocol: u32,
     pub net_inum: u32,
@@ -424,6 +430,8 @@ pub struct Config {
     pub wake_at: u32,
     /// The number of `futex`.
     pub futex: u32,
+    /// 1: contexts are carried to other hosts.
+    pub propagate: u32,
     /// Makes socket numbers of kernel addresses opaque.
     pub address_key: u64,
 }
@@ -458,7 +466,7 @@ const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
 const _: () = assert!(size_of::<ProcessEvent>() == 40 + 8);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
-const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 9 * 4 + 8);
+const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 10 * 4 + 8);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.
 #[cfg(feature = "std")]

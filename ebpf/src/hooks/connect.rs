@@ -8,7 +8,7 @@ use crate::{
     config::config,
     emit,
     maps::{EPOLLS, SOCKETS},
-    socket, task,
+    propagate, socket, task,
     thread::{self, Call, Caller, op},
 };
 
@@ -132,6 +132,7 @@ pub extern "C" fn closing(fd: u64, registers: u64) -> u64 {
             emit::end(caller, thread::turn(caller.tid), file.inode, state, end::CLOSED);
         }
         let _ = SOCKETS.remove(file.inode);
+        propagate::closed(file.inode);
     } else if let Some(instance) = task::file(fd)
         // SAFETY: one word of a map value, which is not read.
         && unsafe { EPOLLS.get(instance) }.is_some()

@@ -7,7 +7,7 @@ use super::Arguments;
 use crate::{
     emit,
     maps::count,
-    payload, socket,
+    payload, propagate, socket,
     thread::{self, Call, Caller, op},
 };
 
@@ -57,10 +57,16 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
             if let Some(sequence) = socket::sequence(state, op & op::READ == 0) {
                 (position, positioned) = (sequence, 1);
             }
+            if op & op::READ == 0 {
+                propagate::sending(file.inode, state);
+            }
         }
         socket::State::Unknown => {
             if !socket::is_socket(file) {
                 return;
+            }
+            if op & op::READ == 0 {
+                propagate::sending_first(file.inode, fd);
             }
         }
     }
@@ -119,6 +125,7 @@ pub fn exit(caller: Caller, turn: u32, call: &Call, result: i64) {
     // One call never moves 4 GiB: the kernel limits transfers to 0x7ffff000 bytes.
     let moved = payload::Moved { caller, turn, result: result as u32 };
     if reading {
+        propagate::received(state, call, moved.result);
         payload::moved::<{ direction::READ }>(state, call, &moved);
     } else {
         payload::moved::<{ direction::WRITE }>(state, call, &moved);

@@ -21,7 +21,7 @@ pub(crate) const SERVER: &str = "orders";
 /// kernel's doing (since 7.0, see docs/kernels.md); in a machine that is emulated a hundred times slower than real ones, and
 /// interrupted as often, it is seen in every other run.
 #[derive(Debug)]
-pub(crate) struct LeftOut(u64);
+pub(crate) struct LeftOut(pub(crate) u64);
 
 impl LeftOut {
     /// Of a recording.

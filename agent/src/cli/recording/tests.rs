@@ -5,7 +5,7 @@ use std::{io::Cursor, sync::Arc};
 use super::*;
 use crate::{
     engine::{Engine, Output},
-    event::{Address, Data, Direction, End, Limits, Origin, Socket, Task},
+    event::{Address, Context, Data, Direction, End, Limits, Origin, Socket, Task},
     export::json,
     processes::{Process, Runtime},
     protocols::Options,
@@ -54,6 +54,10 @@ fn every_event() -> Vec<Event> {
         let (head, tail) = (head.into(), tail.into());
         Event::Data(Data { socket: 7, task, direction, time: 8, position: u32::MAX, length: 1 << 40, head, tail })
     };
+    let context = |direction, span_id| {
+        let trace_id = std::array::from_fn(|n| 0xf0 + n as u8);
+        Event::Context(Context { socket: 7, task, direction, time: 8, position: u32::MAX, trace_id, span_id })
+    };
     let mut events = vec![
         Event::Start {
             version: RECORDING_VERSION,
@@ -73,6 +77,8 @@ fn every_event() -> Vec<Event> {
         socket(unix(3, None), unix(4, None), Origin::Unknown),
         data(Direction::Read, b"\0\xff", b"tail"),
         data(Direction::Write, b"", b""),
+        context(Direction::Write, Some([1, 0xab, 3, 4, 5, 6, 7, 0xff])),
+        context(Direction::Read, None),
         Event::Lost { time: 11, cause: Loss::RingFull.name().to_owned(), count: 12 },
         Event::Tick { time: 13 },
     ];
@@ -97,6 +103,19 @@ fn what_is_written_is_read_again() {
     assert_eq!(events, every_event());
     let lines: String = events.iter().map(|event| serde_json::to_string(event).unwrap() + "\n").collect();
     assert_eq!(lines, std::fs::read_to_string(&path).unwrap());
+}
+
+#[test]
+fn a_pipe_keeps_its_mode() {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o640.into(), 0).unwrap();
+    // Somebody reads it, or opening it for writing would wait.
+    let _reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    let before = std::fs::metadata(&path).unwrap().permissions().mode();
+    Writer::create(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode(), before);
 }
 
 #[test]
@@ -185,6 +204,18 @@ fn what_is_no_recording_is_refused_in_words() {
     assert!(unknown.contains("line 2") && unknown.contains("docs/recording.md"), "{unknown}");
     let bytes = error(example().replace("\"head\":\"", "\"head\":\"*"));
     assert!(bytes.contains("line 4"), "{bytes}");
+    for id in [
+        "",
+        "0",
+        "0102030405060708090a0b0c0d0e0f1",
+        "0102030405060708090a0b0c0d0e0f1g",
+        "\u{e9}102030405060708090a0b0c0d0e0f10",
+    ] {
+        let task = r#""task":{"pid":1,"tid":1,"turn":0},"time":1"#;
+        let context =
+            format!(r#"{{"event":"context","socket":1,{task},"direction":"read","position":0,"trace_id":"{id}"}}"#);
+        assert!(error(format!("{start}\n{context}\n")).contains("32 hexadecimal digits"), "{id}");
+    }
     let long = error(format!("{start}\n{}", "x".repeat(LINE_LIMIT as usize)));
     assert!(long.contains("line 2 is longer"), "{long}");
 }

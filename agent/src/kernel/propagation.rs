@@ -1,0 +1,176 @@
+//! Contexts between hosts: what is attached to sockets, and only when it is asked for (docs/propagation.md).
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+};
+
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, MapError},
+    programs::{CgroupAttachMode, CgroupSockopt, ProgramError, SockOps},
+};
+use rustix::{
+    net::{getpeername, getsockname, ipproto, sockopt},
+    process::{Pid as Process, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
+    thread::{CapabilitySet, capabilities},
+};
+use syspan_abi::propagation::{ADOPT_LEVEL, Outgoing};
+
+use super::{capture::CaptureError, sys};
+use crate::{event::Pid, processes::proc::Proc};
+
+/// How contexts are carried to other hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Propagation {
+    /// Not at all: nothing is attached to sockets.
+    #[default]
+    Off,
+    /// By a TCP option on the segment that begins a request.
+    Tcp,
+}
+
+/// Entries of each table, while contexts are carried: open connections and requests of the host. The least recently used is
+/// dropped, and its context with it.
+const ENTRIES: u32 = 65_536;
+
+/// The tables that only this needs.
+pub(super) const TABLES: [&str; 6] = ["CLIENTS", "ARRIVED", "WORK", "REQUESTS", "MADE", "CROWDS"];
+
+/// Links take no flags: others of the same cgroup run too, whatever this says (`cgroup_bpf_link_attach`, since 5.7).
+const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
+
+/// `BPF_SOCK_OPS_*_CB_FLAG` (linux/bpf.h): asked about options that arrive and are unknown; about each segment that is sent.
+const PARSE_UNKNOWN: i32 = 1 << 5;
+const WRITE: i32 = 1 << 6;
+
+impl Propagation {
+    /// How many entries [`TABLES`] have.
+    pub(super) fn entries(self) -> u32 {
+        if self == Self::Off { 1 } else { ENTRIES }
+    }
+}
+
+/// What is attached.
+pub(super) struct Carrier {
+    clients: HashMap<MapData, u64, Outgoing>,
+}
+
+impl Carrier {
+    /// Attaches the program that writes and reads the option. From here on new connections are included.
+    pub(super) fn attach(ebpf: &mut Ebpf) -> Result<Self, CaptureError> {
+        if !capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::NET_ADMIN)) {
+            return Err(CaptureError::NoNetAdmin);
+        }
+        let cgroup = cgroup()?;
+        let table = "CLIENTS";
+        let clients = ebpf.take_map(table).ok_or(MapError::InvalidName { name: table.to_owned() })?;
+        let clients = HashMap::try_from(clients)?;
+        let refused = |source| CaptureError::Program { name: "tcp_option", source };
+        let program: &mut SockOps = ebpf
+            .program_mut("tcp_option")
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(|program| program.try_into())
+            .map_err(refused)?;
+        program.load().map_err(refused)?;
+        program.attach(&cgroup, ATTACH).map_err(refused)?;
+        Ok(Self { clients })
+    }
+
+    /// Includes the connections that these processes have open, as far as this kernel lets them be.
+    pub(super) fn adopt(&mut self, ebpf: &mut Ebpf, proc: &Proc, pids: &[Pid]) -> Result<Adopted, CaptureError> {
+        let cgroup = cgroup()?;
+        let program: &mut CgroupSockopt = ebpf
+            .program_mut("adopt")
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(|program| program.try_into())
+            .map_err(|source| CaptureError::Program { name: "adopt", source })?;
+        let attached = program.load().and_then(|()| program.attach(&cgroup, ATTACH));
+        let mut adopted = Adopted::default();
+        for &pid in pids.iter().filter(|&&pid| pid != std::process::id()) {
+            self.adopt_of(proc, pid, &mut adopted);
+        }
+        match attached.and_then(|link| program.detach(link)).and_then(|()| program.unload()) {
+            Ok(()) => {}
+            Err(error) => tracing::debug!(%error, "older connections cannot be included"),
+        }
+        Ok(adopted)
+    }
+
+    fn adopt_of(&mut self, proc: &Proc, pid: Pid, adopted: &mut Adopted) {
+        let Some(process) = i32::try_from(pid).ok().and_then(Process::from_raw) else { return };
+        // It may have ended, or be another user's.
+        let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
+        let listening: HashSet<u16> = proc.listeners(pid).into_iter().map(|(_, port)| port).collect();
+        for (descriptor, inode) in proc.socket_descriptors(pid) {
+            let Ok(socket) = pidfd_getfd(&process, descriptor, PidfdGetfdFlags::empty()) else { continue };
+            let Some((cookie, port)) = connection(&socket) else { continue };
+            if !adopted.seen.insert(inode) {
+                continue;
+            }
+            adopted.found += 1;
+            let is_client = !listening.contains(&port);
+            if is_client {
+                const NEW: u64 = 1; // BPF_NOEXIST
+                let _ = self.clients.insert(cookie, Outgoing::default(), NEW); // it may have been opened just now
+            }
+            let flags = if is_client { PARSE_UNKNOWN | WRITE } else { PARSE_UNKNOWN };
+            if sys::set_option(socket.as_fd(), ADOPT_LEVEL, flags).is_ok() {
+                adopted.included += 1;
+            }
+        }
+    }
+}
+
+/// Connections that are older than the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// How many were found.
+    pub found: usize,
+    /// How many of them are included.
+    pub included: usize,
+    /// By inode: processes may share them.
+    seen: HashSet<u64>,
+}
+
+/// The cookie and the own port of a TCP connection; none of another socket.
+fn connection(socket: &OwnedFd) -> Option<(u64, u16)> {
+    if sockopt::socket_protocol(socket) != Ok(Some(ipproto::TCP)) || getpeername(socket).ok()?.is_none() {
+        return None;
+    }
+    let own = std::net::SocketAddr::try_from(getsockname(socket).ok()?).ok()?;
+    Some((sockopt::socket_cookie(socket).ok()?, own.port()))
+}
+
+/// The root of cgroup v2, to which every process belongs. A hybrid host has it elsewhere than at `/sys/fs/cgroup`.
+fn cgroup() -> Result<File, CaptureError> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let folder = mounts.lines().find_map(cgroup_mount).ok_or(CaptureError::NoCgroup)?;
+    File::open(&folder).map_err(|error: io::Error| CaptureError::Cgroup(folder, error))
+}
+
+/// Where a line of mountinfo mounts the root of cgroup v2 (proc(5): id, parent, device, root, mount point, …, `-`, type).
+fn cgroup_mount(line: &str) -> Option<PathBuf> {
+    let (mount, kind) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(3);
+    let (root, folder) = (fields.next()?, fields.next()?);
+    (kind.split(' ').next() == Some("cgroup2") && root == "/").then(|| folder.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_of_cgroup_v2_is_found_on_hybrid_hosts() {
+        let v1 = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu";
+        let v2 = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
+        let part = "41 31 0:38 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        assert_eq!(cgroup_mount(v2), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(cgroup_mount(v1), None);
+        assert_eq!(cgroup_mount(part), None);
+    }
+}

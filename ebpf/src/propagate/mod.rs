@@ -1,0 +1,230 @@
+//! Contexts between hosts (`--propagate`, docs/propagation.md): which trace a request belongs to ([`work`]), and the TCP
+//! option that carries it ([`options`]). Without `--propagate` none of it is loaded, and the two calls from the system calls'
+//! programs are removed by the verifier.
+
+mod adopt;
+mod options;
+mod work;
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_ktime_get_ns, generated},
+    macros::map,
+    maps::LruHashMap,
+};
+use syspan_abi::{
+    Counter, Header, Kind, Observed, SocketState, direction, origin,
+    propagation::{Carried, ContextEvent, Outgoing, Place, meaning},
+};
+
+use crate::{
+    config::config,
+    maps::{RING, SOCKETS, count},
+    payload, socket,
+    thread::{self, Call, Caller},
+};
+
+/// Socket cookie -> the request that it sends next: an observed process's connections to servers. Resized at load.
+#[map]
+pub static CLIENTS: LruHashMap<u64, Outgoing> = LruHashMap::with_max_entries(1, 0);
+
+/// Contexts that arrived and were not read yet. Resized at load.
+#[map]
+pub static ARRIVED: LruHashMap<Place, Carried> = LruHashMap::with_max_entries(1, 0);
+
+/// 16 bytes as the programs compare and copy them.
+pub type TraceId = [u64; 2];
+
+/// A call that sends on a followed socket is entered: if it begins a message of a client, that is a request, and the ids of its
+/// span are made now, before TCP sees the first byte.
+#[inline(always)]
+pub fn sending(inode: u64, state: *mut SocketState) {
+    // SAFETY: a word of a map value.
+    if config!(propagate) != 0 && unsafe { (*state).last } != direction::WRITE + 1 {
+        message_sent(inode);
+    }
+}
+
+/// The same for a socket that was connected before the agent came and is used for the first time.
+#[inline(always)]
+pub fn sending_first(inode: u64, fd: u64) {
+    if config!(propagate) != 0 {
+        announce(fd);
+        message_sent(inode);
+    }
+}
+
+/// A call has received bytes from a followed socket: if they begin a message, the thread works for another request from now on.
+#[inline(always)]
+pub fn received(state: *mut SocketState, call: &Call, length: u32) {
+    // SAFETY: a word of a map value.
+    if config!(propagate) != 0 && unsafe { (*state).last } != direction::READ + 1 {
+        let position = socket::position_of_read(state, call, length);
+        if response_received(call.socket) == 0
+            && message_received(call.socket, position as u64, payload::first_word(call)) != 0
+        {
+            request_begun(call.socket);
+        }
+    }
+}
+
+/// The last descriptor of a socket is closed.
+#[inline(always)]
+pub fn closed(inode: u64) {
+    if config!(propagate) != 0 {
+        work::forget(inode);
+    }
+}
+
+// Functions of their own with plain numbers as arguments, so that the verifier checks each once. They do not call each other: with their
+// caller they have 512 bytes of stack together.
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn announce(fd: u64) -> u64 {
+    if let Some(file) = socket::of_descriptor(fd) {
+        let caller = current();
+        // SAFETY: plain helper.
+        let time = unsafe { bpf_ktime_get_ns() };
+        socket::first_sight(file, caller, thread::turn(caller.tid), time, origin::UNKNOWN);
+    }
+    0
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn message_sent(inode: u64) -> u64 {
+    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
+    let caller = current();
+    // SAFETY: words of a map value.
+    let (tcp, how) = unsafe { ((*state).tcp, (*state).origin) };
+    if work::answered(inode, caller) || how == origin::ACCEPTED {
+        return 0;
+    }
+    let turn = thread::turn(caller.tid);
+    let trace = work::call(inode, caller, turn);
+    let Some(outgoing) = CLIENTS.get_ptr_mut(cookie(tcp)) else { return 0 };
+    let Some(position) = socket::sequence(state, true) else { return 0 };
+    // SAFETY: a map value. TCP reads it only once the first byte of this message is on its way, or finds it not ready.
+    unsafe {
+        if (*outgoing).ready != 0 && (*outgoing).position == position {
+            return 0; // the call before this one moved nothing
+        }
+        (&raw mut (*outgoing).ready).write_volatile(0);
+        let span = random();
+        let trace = match trace {
+            Some(trace) => trace,
+            None => [random(), random()],
+        };
+        (*outgoing).trace_id = core::mem::transmute::<TraceId, [u8; 16]>(trace);
+        (*outgoing).span_id = span.to_ne_bytes();
+        (*outgoing).position = position;
+        (&raw mut (*outgoing).ready).write_volatile(1);
+        tell(caller, turn, inode, position, meaning::SENT, trace, span);
+    }
+    0
+}
+
+/// 1: the bytes came to a client, so they are the response to a call.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn response_received(inode: u64) -> u64 {
+    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 1 };
+    // SAFETY: words of a map value.
+    let (tcp, how) = unsafe { ((*state).tcp, (*state).origin) };
+    // SAFETY: only whether it is there.
+    if how != origin::CONNECTED && unsafe { CLIENTS.get(cookie(tcp)) }.is_none() && !work::is_call(inode) {
+        return 0;
+    }
+    let caller = current();
+    work::response(inode, caller, thread::turn(caller.tid));
+    1
+}
+
+/// The same bytes, if they came to a server. 1: they are a request whose trace is known now.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn message_received(inode: u64, position: u64, first: u64) -> u64 {
+    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
+    let caller = current();
+    let turn = thread::turn(caller.tid);
+    // SAFETY: a word of a map value.
+    let cookie = cookie(unsafe { (*state).tcp });
+    let place = Place { cookie, position: position as u32, reserved: 0 };
+    // SAFETY: an entry of the table is written as a whole, and dropped long after it was used.
+    if let Some(&Carried { trace_id, span_id }) = unsafe { ARRIVED.get(place) } {
+        let _ = ARRIVED.remove(place);
+        // SAFETY: plain bytes.
+        let trace = unsafe { core::mem::transmute::<[u8; 16], TraceId>(trace_id) };
+        let span = u64::from_ne_bytes(span_id);
+        tell(caller, turn, inode, position as u32, meaning::ARRIVED, trace, span);
+        if work::is_request(first) {
+            work::request(inode, caller, trace);
+            return 1;
+        }
+    } else if work::is_request(first) {
+        let trace = [random(), random()];
+        work::request(inode, caller, trace);
+        tell(caller, turn, inode, position as u32, meaning::BEGUN, trace, 0);
+        return 1;
+    }
+    work::unknown(caller);
+    0
+}
+
+/// And the caller works for it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn request_begun(inode: u64) -> u64 {
+    let caller = current();
+    work::begin(inode, caller, thread::turn(caller.tid));
+    0
+}
+
+#[inline(always)]
+fn current() -> Caller {
+    Caller::new(Observed::default(), 0, 0)
+}
+
+/// A socket's cookie, the number that the programs on sockets know it by; 0 if nobody has asked for it, or it is no TCP socket.
+#[inline(always)]
+fn cookie(tcp: u64) -> u64 {
+    if tcp == 0 { 0 } else { socket::kernel(tcp, config!(offsets.sk_cookie)) }
+}
+
+/// Part of an id. That a whole one is zero, which it must not be, happens once in 2^64.
+#[inline(always)]
+fn random() -> u64 {
+    // SAFETY: plain helpers.
+    let (high, low) = unsafe { (generated::bpf_get_prandom_u32(), generated::bpf_get_prandom_u32()) };
+    (high as u64) << 32 | low as u64
+}
+
+#[inline(always)]
+fn tell(caller: Caller, turn: u32, inode: u64, position: u32, meaning: u32, trace: TraceId, span: u64) {
+    // In the ring itself: the stack has no room for it.
+    let Some(mut event) = RING.reserve::<ContextEvent>(0) else {
+        count(Counter::NoticeLost);
+        return;
+    };
+    let Caller { pid, tid, .. } = caller;
+    event.write(ContextEvent {
+        // SAFETY: plain helper.
+        header: Header {
+            kind: Kind::Context as u16,
+            pid,
+            tid,
+            turn,
+            time: unsafe { bpf_ktime_get_ns() },
+            socket: inode,
+            ..Header::default()
+        },
+        // SAFETY: plain bytes.
+        trace_id: unsafe { core::mem::transmute::<TraceId, [u8; 16]>(trace) },
+        span_id: span.to_ne_bytes(),
+        position,
+        meaning,
+    });
+    // The bytes follow, and wake the agent if much is waiting.
+    event.submit(BPF_RB_NO_WAKEUP as u64);
+}
