@@ -12,11 +12,11 @@ use lru::LruCache;
 use self::traces::{Followed, Traces, Waiting};
 use crate::{
     accounts::{Accounts, Events, Requests},
-    event::{Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
-    protocols::{Options, Signals},
+    event::{Context, Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
+    protocols::{Options, Role, Signals},
     streams::{Connection, Loss, Losses, order::Order},
     traces::{
-        span::{Evidence, Span},
+        span::{Evidence, Span, SpanId, TraceId},
         tracker::Tracker,
     },
 };
@@ -197,7 +197,12 @@ impl Engine {
             }
             Event::Wake { task, woken, .. } => self.traces.tracker.woke(task, woken),
             Event::Thread { task, started, .. } => self.traces.tracker.thread_started(task, started),
-            Event::Context(_) | Event::Tick { .. } => {}
+            Event::Context(Context { socket, direction, position, trace_id, span_id, .. }) => {
+                let role = if direction == Direction::Write { Role::Client } else { Role::Server };
+                let span_id = span_id.map(SpanId);
+                self.traces.tracker.context(socket, role, position, TraceId(trace_id), span_id);
+            }
+            Event::Tick { .. } => {}
         }
     }
 

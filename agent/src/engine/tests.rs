@@ -6,6 +6,7 @@ mod accounts;
 mod bounds;
 mod calls;
 mod connections;
+mod contexts;
 mod event_loops;
 mod headers;
 mod inference;

@@ -55,6 +55,17 @@ impl Known {
     }
 }
 
+/// What a span is called, and the trace that it begins if it is a root.
+#[derive(Debug, Clone, Copy)]
+pub struct Ids {
+    /// Its id.
+    pub span_id: SpanId,
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Both were sent to another host with the request.
+    pub is_sent: bool,
+}
+
 /// What was decided about a span.
 #[derive(Debug, Clone)]
 pub enum Settlement {
@@ -89,6 +100,8 @@ struct Lineage {
     span_id: SpanId,
     /// Its own trace's, should it be a root.
     trace_id: TraceId,
+    /// That trace was sent to another host with it: it belongs to no other one.
+    is_sent: bool,
     standing: Standing,
     parent: Option<(Parent, Known)>,
     link: Option<(Link, Known)>,
@@ -112,10 +125,12 @@ pub struct Lineages {
 
 impl Lineages {
     /// An exchange begins; its parent is not decided.
-    pub fn open(&mut self, id: NodeId, span_id: SpanId, trace_id: TraceId) {
+    pub fn open(&mut self, id: NodeId, ids: Ids) {
+        let Ids { span_id, trace_id, is_sent } = ids;
         let lineage = Lineage {
             span_id,
             trace_id,
+            is_sent,
             standing: Standing::Undecided,
             parent: None,
             link: None,
@@ -181,7 +196,8 @@ impl Lineages {
         };
         let (context, span_id) = (context.clone(), above.span_id);
         let lineage = self.lineages.get_mut(&id)?;
-        if matches!(settlement, Settlement::Child(..)) {
+        let elsewhere = lineage.is_sent && lineage.trace_id != context.trace_id;
+        if matches!(settlement, Settlement::Child(..)) && !elsewhere {
             lineage.parent = Some((parent(span_id, known), known));
             return Some(context);
         }

@@ -24,12 +24,12 @@ use crate::{
     processes::{Process, Runtime},
     protocols::{Exchange, IncomingContext, Role, likeness::Likeness},
     traces::{
-        context::{self, RemoteContext},
+        context::{self, RANDOM, RemoteContext, SAMPLED},
         ends::Ends,
         handoffs::{Decision, Handoffs},
         ids::Ids,
         inference::{Freed, Inference, Made},
-        lineage::{Known, Lineages, Settlement},
+        lineage::{self, Known, Lineages, Settlement},
         span::{Evidence, Kind, Span, SpanId, TraceId},
         tasks::Tasks,
     },
@@ -47,6 +47,9 @@ const PATIENCE: Time = 10_000_000_000;
 
 /// How long a call waits after its end for the end of requests that are not its likeliest one, ns: any of them may yet prove to be its own.
 const COURTESY: Time = 1_000_000_000;
+
+/// Contexts that wait for their requests. A write that begins no request leaves its own behind.
+const CONTEXT_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// Decisions remembered for statements that follow from the same text.
 const DECIDED_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
@@ -121,6 +124,8 @@ pub struct Tracker {
     handoffs: Handoffs,
     inference: Inference,
     lineages: Lineages,
+    /// Contexts that were told before their requests.
+    contexts: LruCache<(SocketId, Role, u32), (TraceId, Option<SpanId>)>,
     /// Calls whose parent is not decided, and their processes.
     undecided: HashMap<NodeId, Pid>,
     /// How many of each process.
@@ -155,6 +160,7 @@ impl Tracker {
             handoffs: Handoffs::default(),
             inference: Inference::default(),
             lineages: Lineages::default(),
+            contexts: LruCache::new(CONTEXT_LIMIT),
             undecided: HashMap::new(),
             undecided_of: HashMap::new(),
             followers: HashMap::new(),
@@ -198,7 +204,24 @@ impl Tracker {
     ) -> (NodeId, Option<Settlement>) {
         let id = request.reserved.unwrap_or_else(|| self.number());
         let context = context::extract(&request.context);
-        self.lineages.open(id, self.ids.span(), self.ids.trace());
+        let told = self.contexts.pop(&(request.socket.id, request.role, request.position));
+        let (span_id, trace_id) = (self.ids.span(), self.ids.trace());
+        let ids = match told {
+            Some((trace_id, Some(span_id))) if request.role == Role::Client => {
+                lineage::Ids { span_id, trace_id, is_sent: true }
+            }
+            // What it causes was sent in this trace.
+            Some((trace_id, None)) => lineage::Ids { span_id, trace_id, is_sent: false },
+            _ => lineage::Ids { span_id, trace_id, is_sent: false },
+        };
+        self.lineages.open(id, ids);
+        // It came beside the request: a header in it says more.
+        let context = context.or_else(|| match (request.role, told) {
+            (Role::Server, Some((trace_id, Some(span_id)))) => {
+                Some(RemoteContext { trace_id, span_id, flags: SAMPLED | RANDOM, state: String::new() })
+            }
+            _ => None,
+        });
         if let Some((first, settlement)) = &request.follows {
             self.nodes.insert(id, self.node(Kind::Client, &request));
             let settlement = settlement.clone().or_else(|| self.decided_late.get(first).cloned());
@@ -222,6 +245,11 @@ impl Tracker {
             *self.undecided_of.entry(pid).or_default() += 1;
         }
         (id, settlement)
+    }
+
+    /// The programs in the kernel have sent or received a request's context, or begun a trace for it. `position`: of its first byte.
+    pub fn context(&mut self, socket: SocketId, role: Role, position: u32, trace_id: TraceId, span_id: Option<SpanId>) {
+        self.contexts.push((socket, role, position), (trace_id, span_id));
     }
 
     /// Decides about a call, and those that follow from the same text.

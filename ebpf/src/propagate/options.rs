@@ -78,7 +78,8 @@ fn cookie(ops: *mut bpf_sock_ops) -> u64 {
 fn connecting(context: &SockOpsContext) {
     // SAFETY: plain helper.
     let process: u32 = kernel(unsafe { bpf_get_current_task() }, config!(offsets.task_tgid));
-    if thread::observed(process).is_some() && CLIENTS.insert(cookie(context.ops), Outgoing::default(), BPF_ANY as u64).is_ok()
+    if thread::observed(process).is_some()
+        && CLIENTS.insert(cookie(context.ops), Outgoing::default(), BPF_ANY as u64).is_ok()
     {
         add_flag(context, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
     }

@@ -20,7 +20,8 @@ impl Family {
     fn of(ids: std::ops::RangeInclusive<u8>) -> Self {
         let mut lineages = Lineages::default();
         for id in ids {
-            lineages.open(id.into(), SpanId([id; 8]), TraceId([id; 16]));
+            let ids = Ids { span_id: SpanId([id; 8]), trace_id: TraceId([id; 16]), is_sent: false };
+            lineages.open(id.into(), ids);
         }
         Self { lineages, spans: Vec::new() }
     }
@@ -72,6 +73,21 @@ fn a_likely_parent_is_linked_and_the_span_a_root() {
     let attributes: Vec<Attribute> = vec![(EVIDENCE.into(), "inferred".into()), (CONFIDENCE.into(), 0.875.into())];
     assert_eq!(link.attributes, attributes);
     assert_eq!(family.spans[0].attribute(EVIDENCE), None);
+}
+
+#[test]
+fn a_trace_that_was_sent_to_another_host_is_kept() {
+    let mut family = Family::of(1..=1);
+    for (id, trace) in [(2, 2), (3, 1)] {
+        let ids = Ids { span_id: SpanId([id; 8]), trace_id: TraceId([trace; 16]), is_sent: true };
+        family.lineages.open(id.into(), ids);
+        family.settle(id.into(), Settlement::Child(1, TASK));
+    }
+    family.settle(1, Settlement::Root);
+    family.finish(2, "b");
+    family.finish(3, "c");
+    assert_eq!(family.told(), [("b", 2, None), ("c", 1, Some(1))]);
+    assert_eq!(family.spans[0].links[0].span_id, SpanId([1; 8]));
 }
 
 #[test]
