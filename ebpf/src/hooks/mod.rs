@@ -37,6 +37,7 @@ impl Arguments {
 
 /// `sys_enter(regs: struct pt_regs *, id: long)`, since 2.6.37; as a raw tracepoint since 4.17.
 #[raw_tracepoint(tracepoint = "sys_enter")]
+#[inline(always)] // into what calls it: a frame less, of which older verifiers add up all
 pub fn enter_syscall(context: RawTracePointContext) -> i32 {
     let number: u64 = context.arg(1);
     if number >= MAX_SYSCALLS as u64 {
@@ -100,6 +101,7 @@ fn enter(kind: u8, caller: Caller, arguments: &Arguments) {
 
 /// `sys_exit(regs: struct pt_regs *, ret: long)`, since 2.6.37; as a raw tracepoint since 4.17.
 #[raw_tracepoint(tracepoint = "sys_exit")]
+#[inline(always)] // into what calls it: a frame less, of which older verifiers add up all
 pub fn exit_syscall(context: RawTracePointContext) -> i32 {
     let Some((turn, call)) = thread::finish(bpf_get_current_pid_tgid() as u32) else { return 0 };
     // The exit of the call that was kept may not have been shown to this program; this is another one's then.
