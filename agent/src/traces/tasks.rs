@@ -109,6 +109,8 @@ struct Process {
     interleaved: u32,
     /// When a thread last answered a request in a turn in which it had read several things, and something else last: it reads all first.
     batched: Option<Time>,
+    /// When a thread last read the response to a call that another thread had made for the request it worked for: requests move between threads.
+    moved: Option<Time>,
     /// The only open request made a call in the turn in which it was read: handlers run as soon as their bytes are read.
     at_once: bool,
     /// When a response was last written by another thread than the one that read the request: threads take up others' work.
@@ -230,6 +232,13 @@ impl Tasks {
         thread.work = request.map(|request| Work { request, began: Began::Response });
     }
 
+    /// A thread has read the response to a call that another thread had made in its work for a request.
+    pub fn moved(&mut self, pid: Pid) {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.moved = Some(self.now);
+        }
+    }
+
     /// A thread has read something that belongs to nobody that is known.
     pub fn unknown_read(&mut self, turn: Turn) {
         self.thread_reads(turn).work = None;
@@ -251,6 +260,9 @@ impl Tasks {
         let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= lesson);
         let request = self.requests.get(&work.request).filter(|request| request.pid == turn.strand.pid())?;
         let sequential = matches!(turn.strand, Strand::Goroutine(..));
+        if !sequential && recent(process.moved) && process.open.len() > 1 {
+            return None;
+        }
         if !sequential && (thread.event_loop || recent(process.handed_off) || work.began != Began::Request) {
             let itself = (request.since, work.request);
             let other_open = has_other(&mut process.open, itself, oldest);

@@ -414,6 +414,9 @@ impl Tracker {
     pub fn response_read(&mut self, task: Task, call: NodeId) {
         let Some(node) = self.nodes.get(&call) else { return };
         let turn = task.in_turn();
+        if node.owner.is_some() && matches!(turn.strand, Strand::Thread(..)) && turn.strand != node.turn.strand {
+            self.tasks.moved(task.pid);
+        }
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
     }

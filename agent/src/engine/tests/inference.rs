@@ -44,7 +44,9 @@ fn handlers_that_run_in_the_next_turn() {
             add(&mut all, plan.score_of_all());
         }
     }
-    assert!(share(all) >= 0.90, "{all:?}");
+    // Where too little was foreseen, nothing is said.
+    assert!(share(all) >= 0.75, "{all:?}");
+    assert!(all.wrong * 100 <= all.right, "{all:?}");
 }
 
 #[test]

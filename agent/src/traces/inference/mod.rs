@@ -30,7 +30,7 @@ use crate::{
 /// Processes with solvers; the least recently active is forgotten, with what it has learnt.
 const PROCESS_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// A parent that is less likely than this is not named.
+/// A parent that is not more likely than this is not named, nor is one by a solver that foresees little of what happens.
 const CLEARLY: f64 = 0.5;
 
 /// How much better one solver has foreseen what happened, as a logarithm, for another one to be given up: e³⁰ times.
@@ -131,7 +131,8 @@ impl Inference {
     pub fn parent(&self, pid: Pid, call: NodeId) -> Option<(NodeId, Confidence)> {
         let solver = self.best(pid)?;
         let (owner, probability) = solver.likeliest(call)?;
-        (probability > CLEARLY).then(|| (owner, Confidence::new(probability * solver.reliability(call))))
+        let confidence = probability * solver.reliability(call, owner);
+        (confidence > CLEARLY).then(|| (owner, Confidence::new(confidence)))
     }
 
     /// Whether the likeliest request of a call is open.

@@ -25,6 +25,9 @@ const CALL_LIMIT: usize = 1024;
 /// How much of what it has foreseen counts after the next thing was.
 const FADE: f64 = 0.998;
 
+/// How far a solver can be believed of calls that another strand made than the one that has got what the request waited for.
+const ELSEWHERE: f64 = 0.7;
+
 /// The same where it is not certain that it had to be.
 const SEEMING: f64 = 0.1;
 
@@ -51,6 +54,7 @@ struct Call {
     able: Vec<(NodeId, Stand)>,
     sights: Vec<Sight>,
     moment: Moment,
+    turn: Turn,
     /// Its response was read.
     returned: bool,
 }
@@ -89,9 +93,15 @@ impl Solver {
     }
 
     /// How far its probabilities of who made a call can be believed, from 0 to 1.
-    pub(super) fn reliability(&self, call: NodeId) -> f64 {
+    pub(super) fn reliability(&self, number: NodeId, owner: NodeId) -> f64 {
+        let Some(call) = self.calls.get(&number) else { return 0.0 };
         // With a single request there is nothing to be mistaken in.
-        if self.calls.get(&call).is_some_and(|call| call.able.len() == 1) { 1.0 } else { self.reliability }
+        if call.able.len() == 1 {
+            return 1.0;
+        }
+        let here = |(able, stand): &(NodeId, Stand)| *able == owner && stand.turn.strand == call.turn.strand;
+        // How requests are answered says little of what other strands do for them.
+        if call.able.iter().any(here) { self.reliability } else { self.reliability * ELSEWHERE }
     }
 
     pub(super) fn request_read(&mut self, turn: Turn, request: NodeId, time: Time, sort: Likeness) {
@@ -236,7 +246,7 @@ impl Solver {
                 let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
                 branches.push((hypothesis.weight * likely, number, Some(request)));
             }
-            call.get_or_insert(Call { able, sights, moment: moment.clone(), returned: false });
+            call.get_or_insert(Call { able, sights, moment: moment.clone(), turn: made.turn, returned: false });
         }
         branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
         branches.truncate(HYPOTHESES);
