@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use syspan::{
-    event::{Address, Data, Direction, End, Event, Limits, Origin, Pid, Socket, SocketId, Task, Time},
+    event::{
+        Address, Context, Data, Direction, End, Event, Goroutine, Limits, Origin, Pid, Socket, SocketId, Task, Time,
+        WorksFor,
+    },
     processes::{Process, Runtime},
     streams::Loss,
 };
@@ -72,6 +75,23 @@ enum What {
     Long,
     Start {
         wall_offset: i64,
+    },
+    /// The thread wakes or starts another one.
+    Wakes {
+        other: u8,
+        starts: bool,
+    },
+    /// The thread is, from now on, running this goroutine (0: none).
+    Goroutine {
+        id: u8,
+        works_for: u8,
+        handed: bool,
+    },
+    /// A context for the next message on the socket.
+    Context {
+        read: bool,
+        trace: u8,
+        span: Option<u8>,
     },
     /// The event as a recording may have it.
     Broken {
@@ -149,6 +169,7 @@ struct Host {
     events: Vec<Event>,
     time: Time,
     turns: HashMap<(Pid, u32), u32>,
+    goroutines: HashMap<(Pid, u32), Goroutine>,
     positions: HashMap<(SocketId, bool), u32>,
 }
 
@@ -157,7 +178,10 @@ impl Host {
         let time = self.time.saturating_add_signed(i64::from(wait) * 1000);
         self.time = self.time.max(time);
         let (pid, tid) = (Pid::from(who >> 4), u32::from(who & 15));
-        let task = Task::thread(pid, tid, *self.turns.entry((pid, tid)).or_default());
+        let task = Task {
+            goroutine: self.goroutines.get(&(pid, tid)).copied(),
+            ..Task::thread(pid, tid, *self.turns.entry((pid, tid)).or_default())
+        };
         let socket = SocketId::from(socket % 16);
         let event = match what {
             What::Wait => {
@@ -187,6 +211,26 @@ impl Host {
             What::Process { go } => {
                 let runtime = if go { Runtime::Go } else { Runtime::Threads };
                 Event::Process(Arc::new(Process { runtime, ..Process::unknown(pid, None) }))
+            }
+            What::Wakes { other, starts: false } => Event::Wake { time, task, woken: u32::from(other & 15) },
+            What::Wakes { other, starts: true } => Event::Thread { time, task, started: u32::from(other & 15) },
+            What::Goroutine { id, works_for, handed } => {
+                let works_for = match (works_for % 8, handed) {
+                    (0, _) => None,
+                    (id, true) => Some(WorksFor::HandedBy(id.into())),
+                    (id, false) => Some(WorksFor::StartedBy(id.into())),
+                };
+                match id % 8 {
+                    0 => self.goroutines.remove(&(pid, tid)),
+                    id => self.goroutines.insert((pid, tid), Goroutine { id: id.into(), works_for }),
+                };
+                return;
+            }
+            What::Context { read, trace, span } => {
+                let direction = if read { Direction::Read } else { Direction::Write };
+                let position = *self.positions.entry((socket, read)).or_default();
+                let span_id = span.map(|span| [span; 8]);
+                Event::Context(Context { socket, task, direction, time, position, trace_id: [trace; 16], span_id })
             }
             What::Lost(n) => {
                 // The engine counts the others itself.
