@@ -18,7 +18,7 @@ const INTRODUCTION: &str = "\
 # How many parents are right
 
 Written by `cargo xtask accuracy` from the numbers in [accuracy.json](accuracy.json); `cargo xtask accuracy ROW…` measures rows again. What the
-levels mean is in [parents.md](parents.md).
+levels mean is in [how-parents-are-found.md](how-parents-are-found.md).
 
 Real applications, unmodified, answer `GET /checkout?id=N` (or `/fanout`, `/handed`, …) by two statements and a call of another service that is not traced,
 and every one of them carries N: that is how each edge is judged, and nothing that syspan sees of it helps to find parents. Each id has its
