@@ -120,6 +120,9 @@ impl Traces {
                 (_, Some(call)) => self.tracker.response_read(task, call),
                 (Waiting::Asked(request, caller) | Waiting::Answered(request, caller), None) => {
                     self.served(followed);
+                    if let Some(number) = followed.reserved {
+                        self.tracker.reserved_answered(task, number);
+                    }
                     followed.waiting = Waiting::Answered(request, caller);
                     self.tracker.other_read(task, Some((caller, request)));
                 }
@@ -150,6 +153,12 @@ impl Traces {
             let request = self.working_for(data.task, freed);
             if let Some(request) = request {
                 self.tracker.tasks().call_made(request);
+            }
+            // What was asked before it was answered: it may have been another one's.
+            if matches!(followed.waiting, Waiting::Answered(..))
+                && let Some(number) = followed.reserved.take()
+            {
+                self.tracker.reserved_over(data.task.pid, number);
             }
             if request.is_none() && followed.reserved.is_none() {
                 let (server, freed) = (server(followed), self.scarce(followed, data.task));

@@ -286,6 +286,16 @@ impl Tracker {
         Some(call)
     }
 
+    /// What a call began with was answered.
+    pub fn reserved_answered(&mut self, task: Task, number: NodeId) {
+        self.inference.call_returned(task.in_turn(), number);
+    }
+
+    /// What was answered was all: no call follows from it.
+    pub fn reserved_over(&mut self, pid: Pid, number: NodeId) {
+        self.inference.forget_call(pid, number);
+    }
+
     /// No call follows.
     pub fn unreserve(&mut self, pid: Pid, number: NodeId) {
         self.inference.call_dropped(pid, number);

@@ -112,12 +112,16 @@ impl Hypothesis {
         self.owned.get(self.find(call).ok()?).map(|owned| owned.owner)
     }
 
-    /// What sort a call is. Whose it is, and how that request stood before it.
+    /// What sort a call is, which goes on if it was answered before. Whose it is, and how that request stood before it.
     pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) -> Option<(NodeId, Stand)> {
         let at = self.find(call).ok()?;
         let owned = self.owned.get_mut(at)?;
         owned.sort = sort;
+        let goes_on = owned.returned.take().is_some();
         let Owned { owner, socket, before, .. } = *owned;
+        if let Some(stand) = self.stand_mut(owner).filter(|_| goes_on) {
+            stand.open += 1;
+        }
         if let Some(stand) = self.stand_mut(owner).filter(|stand| stand.socket == Some(socket)) {
             stand.last = sort;
         }

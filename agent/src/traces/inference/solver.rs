@@ -147,6 +147,9 @@ impl Solver {
     }
 
     pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.returned = false;
+        }
         let mut lessons = Vec::new();
         for hypothesis in &mut self.hypotheses {
             let Some((owner, before)) = hypothesis.call_is(call, sort) else { continue };
