@@ -90,7 +90,7 @@ mod tests {
         let name = |command| Process::unknown(1, command).service_name().to_owned();
         assert_eq!(name(Some("curl")), "curl");
         assert_eq!(name(Some("python3.11")), "unknown_service:python3.11");
-        assert_eq!(name(Some("a-very-long-nam")), "unknown_service:a-very-long-nam");
+        assert_eq!(name(Some("a-service-of-ou")), "unknown_service:a-service-of-ou");
         assert_eq!(name(Some("")), "unknown_service");
         assert_eq!(name(None), "unknown_service");
     }
