@@ -249,7 +249,11 @@ impl Tracker {
 
     /// The programs in the kernel have sent or received a request's context, or begun a trace for it. `position`: of its first byte.
     pub fn context(&mut self, socket: SocketId, role: Role, position: u32, trace_id: TraceId, span_id: Option<SpanId>) {
-        self.contexts.push((socket, role, position), (trace_id, span_id));
+        // Ids of zeros alone are none (W3C Trace Context §3.2.2.3, §3.2.2.4); another host may have sent them.
+        let is_valid = trace_id.0 != [0; 16] && span_id.is_none_or(|span_id| span_id.0 != [0; 8]);
+        if is_valid {
+            self.contexts.push((socket, role, position), (trace_id, span_id));
+        }
     }
 
     /// Decides about a call, and those that follow from the same text.

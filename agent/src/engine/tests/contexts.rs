@@ -67,3 +67,17 @@ fn a_call_in_a_trace_of_its_own_is_linked() {
     assert_eq!((call.trace_id.0, call.span_id.0), (TRACE, SPAN));
     assert_eq!(call.links[0].span_id, run.server("/in").span_id);
 }
+
+#[test]
+fn ids_of_zeros_are_none() {
+    for (trace, span) in [([0; 16], SPAN), (TRACE, [0; 8])] {
+        let mut world = world();
+        let front = world.accept(T);
+        world.told(front, Direction::Read, trace, Some(span));
+        world.request(T, front, "/in");
+        world.answer(T, front);
+        let run = world.run();
+        run.assert_root(run.server("/in"));
+        assert_ne!(run.server("/in").trace_id.0, trace);
+    }
+}
