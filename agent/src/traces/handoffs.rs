@@ -19,7 +19,10 @@
 //! Forward there is one rule: what a thread or goroutine that was started for a request does first belongs to that request
 //! (`handoff`).
 
-use std::{collections::HashMap, num::NonZeroUsize};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    num::NonZeroUsize,
+};
 
 use lru::LruCache;
 
@@ -103,6 +106,21 @@ struct Custom {
     /// How often it was the same as the time before, and how often not.
     same: u32,
     other: u32,
+    /// What was done before it was known what the custom is.
+    before: VecDeque<Done>,
+}
+
+/// What a worker has done for a request.
+#[derive(Debug)]
+struct Done {
+    request: NodeId,
+    calls: Vec<Call>,
+}
+
+impl Done {
+    fn is_like(&self, sorts: &[Likeness]) -> bool {
+        self.calls.iter().map(|call| call.sort).eq(sorts.iter().copied())
+    }
 }
 
 impl Custom {
@@ -111,19 +129,29 @@ impl Custom {
     /// It is none if one time in so many is another.
     const SELDOM: u32 = 40;
 
-    /// Takes what was done for another request. Whether it was what is always done.
-    fn is_kept(&mut self, calls: Vec<Likeness>) -> bool {
-        if self.calls == calls {
+    /// Takes what was done for another request. What is thereby known to be what is always done: this, and what came before.
+    fn kept(&mut self, done: Done) -> Vec<Done> {
+        let is_same = done.is_like(&self.calls);
+        if is_same {
             self.same += 1;
         } else {
             self.other += 1;
             // Once it is a custom, what differs does not change it.
             if self.same < Self::OFTEN {
-                *self = Self { calls, same: 0, other: 0 };
+                self.calls = done.calls.iter().map(|call| call.sort).collect();
+                (self.same, self.other) = (0, 0);
             }
-            return false;
         }
-        self.same >= Self::OFTEN && self.other * Self::SELDOM <= self.same
+        if is_same && self.same >= Self::OFTEN && self.other * Self::SELDOM <= self.same {
+            let mut kept: Vec<Done> = self.before.drain(..).filter(|done| done.is_like(&self.calls)).collect();
+            kept.push(done);
+            return kept;
+        }
+        if self.before.len() >= CLAIM_LIMIT {
+            self.before.pop_front();
+        }
+        self.before.push_back(done);
+        Vec::new()
     }
 }
 
@@ -143,6 +171,8 @@ pub struct Handoffs {
     /// When threads of a process last did something else between a call and its response.
     mixed: HashMap<Pid, Time>,
     customs: LruCache<(Pid, Likeness), Custom>,
+    /// Calls that may yet turn out to be what is always done.
+    awaited: HashSet<NodeId>,
     /// Open requests of each process.
     open: HashMap<Pid, usize>,
     /// When a process last had several.
@@ -159,6 +189,7 @@ impl Default for Handoffs {
             claims: HashMap::new(),
             mixed: HashMap::new(),
             customs: LruCache::new(CUSTOM_LIMIT),
+            awaited: HashSet::new(),
             open: HashMap::new(),
             crowded: HashMap::new(),
         }
@@ -271,6 +302,12 @@ impl Handoffs {
         self.requests.contains_key(request).then_some(*request)
     }
 
+    /// Whether a call, whose request is likely known, may soon be known for certain.
+    #[must_use]
+    pub fn awaits(&self, call: NodeId) -> bool {
+        self.awaited.contains(&call)
+    }
+
     /// Whether a strand was seen before.
     #[must_use]
     pub fn knows(&self, strand: Strand) -> bool {
@@ -341,9 +378,12 @@ impl Handoffs {
                     return true;
                 }
                 let custom = self.customs.get_or_insert_mut((pid, claim.sort), Custom::default);
-                let is_kept = custom.is_kept(calls.iter().map(|call| call.sort).collect());
-                let evidence = if is_kept || claim.alone { Evidence::Handoff } else { Evidence::Inferred };
-                decisions.extend(calls.into_iter().map(|call| (call.node, claim.request, evidence)));
+                let evidence = if claim.alone { Evidence::Handoff } else { Evidence::Inferred };
+                let seen: Vec<Decision> = calls.iter().map(|call| (call.node, claim.request, evidence)).collect();
+                for Done { request, calls } in custom.kept(Done { request: claim.request, calls }) {
+                    decisions.extend(calls.iter().map(|call| (call.node, request, Evidence::Handoff)));
+                }
+                decisions.extend(seen);
                 false
             });
             if !claims.is_empty() {
@@ -353,14 +393,17 @@ impl Handoffs {
                 break;
             }
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         decisions.retain(|(call, ..)| seen.insert(*call));
+        let likely = decisions.iter().filter(|(.., evidence)| *evidence == Evidence::Inferred);
+        self.awaited.extend(likely.map(|(call, ..)| *call));
         decisions
     }
 
     /// A request is over, or a call is explained otherwise.
     pub fn forget(&mut self, node: NodeId) {
         self.close(node);
+        self.awaited.remove(&node);
         if let Some(strand) = self.callers.remove(&node)
             && let Some(worker) = self.workers.get_mut(&strand)
         {

@@ -676,10 +676,11 @@ impl Tracker {
     fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
         self.handoffs.forget(request);
         for call in self.inference.calls_without(pid, request) {
-            // One that is still under way may yet turn out to be another's.
-            if !self.nodes.contains_key(&call) {
+            if self.handoffs.awaits(call) {
+                self.waiting.push_back((self.now, call));
+            } else if !self.nodes.contains_key(&call) {
                 self.infer(call, spans);
-            }
+            } // one that is still under way may yet turn out to be another's
         }
         self.inference.request_done(pid, request);
     }

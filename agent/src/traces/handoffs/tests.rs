@@ -52,6 +52,33 @@ fn a_worker_that_wakes_the_reader_did_its_work_where_that_is_the_custom() {
     assert_eq!(rounds(&mut handoffs, 1, 2), [Evidence::Inferred]);
 }
 
+/// What was always done counts from its first time on, once that is known; what was done otherwise does not.
+#[test]
+fn what_is_the_custom_was_so_before_it_was_known() {
+    let mut handoffs = Handoffs::default();
+    let mut known = Vec::new();
+    for round in 0..=u64::from(Custom::OFTEN) + 2 {
+        let (request, time) = (100 * round, 1000 * round);
+        // Never alone: another request is always open.
+        handoffs.request_read(turn(2).strand, request + 50, time, Likeness::default());
+        handoffs.request_read(turn(1).strand, request, time + 1, Likeness::default());
+        let calls = if round == 1 { 1 } else { 2 };
+        for number in 1..=calls {
+            call(&mut handoffs, 8, request + number, time + 10 * number);
+        }
+        handoffs.woke(task(8), 1, time + 100);
+        let decisions = handoffs.answered(turn(1), request, false, time + 110);
+        assert!(decisions.iter().all(|(_, _, evidence)| *evidence != Evidence::Inferred) || known.is_empty());
+        known.extend(decisions.into_iter().filter(|(.., evidence)| *evidence == Evidence::Handoff));
+        assert_eq!(handoffs.awaits(request + 1), known.is_empty());
+        handoffs.forget(request + 50);
+    }
+    let of: HashSet<NodeId> = known.iter().map(|(_, request, _)| *request).collect();
+    let all = (0..=u64::from(Custom::OFTEN) + 2).map(|round| 100 * round);
+    assert_eq!(of, all.filter(|&request| request != 100).collect());
+    assert_eq!(known.len(), 2 * of.len());
+}
+
 #[test]
 fn a_worker_that_wakes_the_reader_of_the_only_request_did_its_work() {
     let mut handoffs = Handoffs::default();
