@@ -32,6 +32,8 @@ pub struct Events {
     pub wake: u64,
     /// Threads were started.
     pub thread: u64,
+    /// Goroutines were about to have others send requests.
+    pub goroutine: u64,
     /// Sockets were announced.
     pub socket: u64,
     /// Bytes were moved: one for each system call (or message of a call) that moved some on a followed socket.
@@ -50,6 +52,7 @@ impl Events {
             Event::Exit { .. } => &mut self.exit,
             Event::Wake { .. } => &mut self.wake,
             Event::Thread { .. } => &mut self.thread,
+            Event::Goroutine { .. } => &mut self.goroutine,
             Event::Socket(_) => &mut self.socket,
             Event::Data(_) => &mut self.data,
             Event::Context(_) => &mut self.context,
@@ -61,13 +64,14 @@ impl Events {
 
     /// Each kind's name, as in recordings, and its count.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 8] {
-        let Self { process, exit, wake, thread, socket, data, context, end } = *self;
+    pub fn by_kind(&self) -> [(&'static str, u64); 9] {
+        let Self { process, exit, wake, thread, goroutine, socket, data, context, end } = *self;
         [
             ("process", process),
             ("exit", exit),
             ("wake", wake),
             ("thread", thread),
+            ("goroutine", goroutine),
             ("socket", socket),
             ("data", data),
             ("context", context),

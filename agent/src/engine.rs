@@ -197,6 +197,7 @@ impl Engine {
             }
             Event::Wake { task, woken, .. } => self.traces.tracker.woke(task, woken),
             Event::Thread { task, started, .. } => self.traces.tracker.thread_started(task, started),
+            Event::Goroutine { task, .. } => self.traces.tracker.goroutine_appeared(task),
             Event::Context(Context { socket, direction, position, trace_id, span_id, .. }) => {
                 let role = if direction == Direction::Write { Role::Client } else { Role::Server };
                 let span_id = span_id.map(SpanId);

@@ -315,6 +315,13 @@ pub enum Event {
         /// The new one.
         started: u32,
     },
+    /// A goroutine is about to have another one send a request for it. It may not have been seen before.
+    Goroutine {
+        /// When.
+        time: Time,
+        /// Which, and who started it.
+        task: Task,
+    },
     /// A socket was connected, accepted, or seen for the first time.
     Socket(Socket),
     /// Bytes were moved.
@@ -363,6 +370,7 @@ impl Event {
             | Event::Context(Context { time, .. })
             | Event::Wake { time, .. }
             | Event::Thread { time, .. }
+            | Event::Goroutine { time, .. }
             | Event::Exit { time, .. }
             | Event::End { time, .. }
             | Event::Lost { time, .. }

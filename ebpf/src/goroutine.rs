@@ -33,10 +33,17 @@ pub fn current(caller: Caller) -> Current {
     Current { id, works_for: started_by, relation: works_for::STARTED }
 }
 
-/// The id that a `runtime.g` has.
+/// A goroutine and the one that started it, by the low 32 bits of their ids; 0: none.
+pub struct Parentage {
+    pub id: u32,
+    pub started_by: u32,
+}
+
+/// What a `runtime.g` says.
 #[inline(always)]
-pub fn id(g: u64, go: GoLayout) -> u32 {
-    user(g.wrapping_add(go.id as u64)) as u32
+pub fn parentage(g: u64, go: GoLayout) -> Parentage {
+    let word = |member: u16| if member == 0 { 0 } else { user(g.wrapping_add(member as u64)) as u32 };
+    Parentage { id: word(go.id), started_by: word(go.parent) }
 }
 
 /// The id of the calling thread's goroutine, and above it that of the goroutine that started it. (The runtime's own work is done by

@@ -213,6 +213,7 @@ impl Host {
                 Event::Process(Arc::new(Process { runtime, ..Process::unknown(pid, None) }))
             }
             What::Wakes { other, starts: false } => Event::Wake { time, task, woken: u32::from(other & 15) },
+            What::Wakes { other: 16.., starts: true } => Event::Goroutine { time, task },
             What::Wakes { other, starts: true } => Event::Thread { time, task, started: u32::from(other & 15) },
             What::Goroutine { id, works_for, handed } => {
                 let works_for = match (works_for % 8, handed) {

@@ -80,6 +80,14 @@ impl Client {
         Ok(self.stream.get_mut().shutdown(Shutdown::Write)?)
     }
 
+    /// Closes the connection, and returns when the server has done so as well. A server of one thread for each connection has by then
+    /// returned from the system calls that it answered with.
+    pub fn close(mut self) -> Result<()> {
+        self.finish()?;
+        self.stream.read_to_end(&mut Vec::new())?;
+        Ok(())
+    }
+
     /// Reads one answer.
     pub fn receive(&mut self) -> Result<Response> {
         let status_line = self.line()?;

@@ -46,3 +46,11 @@ fn threads_of_python_have_all_their_parents() -> Result<()> {
     assert_eq!((observed.right, edges), (3 * REQUESTS, 3 * REQUESTS));
     Ok(())
 }
+
+/// Each call is made by a goroutine of its own; http.Client's is written by yet another one.
+#[test]
+fn goroutines_started_for_a_request_have_all_their_parents() -> Result<()> {
+    let (observed, edges) = judge("go-fanout")?;
+    assert_eq!((observed.right, edges), (3 * REQUESTS, 3 * REQUESTS));
+    Ok(())
+}

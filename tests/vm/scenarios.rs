@@ -135,6 +135,7 @@ fn keep_alive(machine: &Machine) -> Result<()> {
         for number in 0..10 {
             client.get(&expected.request(address, &format!("/hello?id={number}")))?;
         }
+        client.close()?;
     }
     expected.check(&syspan.stop()?)
 }
@@ -150,6 +151,7 @@ fn pipelining(machine: &Machine) -> Result<()> {
     for target in &targets {
         expected.request(LOCALHOST, target);
     }
+    client.close()?;
     expected.check(&syspan.stop()?)
 }
 
@@ -161,6 +163,7 @@ fn statements(machine: &Machine) -> Result<()> {
     for number in 0..5 {
         client.get(&expected.checkout(LOCALHOST, number))?;
     }
+    client.close()?;
     expected.check(&syspan.stop()?)
 }
 
@@ -179,6 +182,9 @@ fn older_connections(machine: &Machine) -> Result<()> {
         for (number, client) in clients.iter_mut().enumerate() {
             client.get(&expected.checkout(LOCALHOST, 10 * round + number))?;
         }
+    }
+    for client in clients {
+        client.close()?;
     }
     let mut outcome = syspan.stop()?;
     outcome.losses.remove("unmatched");
@@ -284,6 +290,7 @@ fn restricted(machine: &Machine) -> Result<()> {
     for number in 0..3 {
         client.get(&expected.checkout(LOCALHOST, number))?;
     }
+    client.close()?;
     expected.check(&syspan.stop()?)
 }
 

@@ -252,7 +252,11 @@ impl Observer {
                         self.introduce(task.pid, None, take);
                     }
                     // A process that has moved no bytes has nothing to do with any request.
-                    Event::Wake { task, .. } | Event::Thread { task, .. } if !self.told.contains(&task.pid) => return,
+                    Event::Wake { task, .. } | Event::Thread { task, .. } | Event::Goroutine { task, .. }
+                        if !self.told.contains(&task.pid) =>
+                    {
+                        return;
+                    }
                     _ => {}
                 }
                 self.held.pass(event, take);

@@ -140,6 +140,7 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
         k if k == Kind::IoUring as u16 => Record::IoUring(task.pid),
         k if k == Kind::Wake as u16 => Record::Event(Event::Wake { time, task, woken: reader.u32()? }),
         k if k == Kind::Thread as u16 => Record::Event(Event::Thread { time, task, started: reader.u32()? }),
+        k if k == Kind::Goroutine as u16 => Record::Event(Event::Goroutine { time, task }),
         _ => return None,
     })
 }

@@ -411,14 +411,10 @@ impl Tracker {
             return Some((owner, Evidence::Task));
         }
         let by = match request.task.works_for() {
-            Some((by, WorksFor::HandedBy(_))) => self.tasks.working_for(by, false),
-            Some((by, WorksFor::StartedBy(_))) if !self.handoffs.knows(turn.strand) => {
-                let owner = self.tasks.working_for(by, false);
-                if let Some(owner) = owner {
-                    self.handoffs.started(turn.strand, owner);
-                }
-                owner
+            Some((by, WorksFor::HandedBy(_))) => {
+                self.tasks.working_for(by, false).or_else(|| self.handoffs.started_for(by.strand))
             }
+            Some((by, WorksFor::StartedBy(_))) => self.started_by(by, turn.strand),
             _ => self.handoffs.started_for(turn.strand),
         };
         by.map(|owner| (owner, Evidence::Handoff))
@@ -474,6 +470,23 @@ impl Tracker {
         if let Some(request) = self.tasks.working_for(task.in_turn(), false) {
             self.handoffs.started(Strand::Thread(task.pid, started), request);
         }
+    }
+
+    /// A goroutine is about to have another one send a request for it.
+    pub fn goroutine_appeared(&mut self, task: Task) {
+        if let Some((by, WorksFor::StartedBy(_))) = task.works_for() {
+            self.started_by(by, task.strand());
+        }
+    }
+
+    /// The request for which a strand works that was started in a turn: the first thing that is seen of it.
+    fn started_by(&mut self, by: Turn, strand: Strand) -> Option<NodeId> {
+        if self.handoffs.knows(strand) {
+            return self.handoffs.started_for(strand);
+        }
+        let owner = self.tasks.working_for(by, false)?;
+        self.handoffs.started(strand, owner);
+        Some(owner)
     }
 
     /// Calls turned out to be these requests'.

@@ -52,6 +52,8 @@ pub enum Kind {
     Wake = 9,
     /// [`ProcessEvent`]: the thread started another one, `other`.
     Thread = 10,
+    /// [`ProcessEvent`]: the goroutine that the thread was running is about to have a request sent by another one.
+    Goroutine = 11,
     /// [`propagation::ContextEvent`].
     Context = 16,
 }

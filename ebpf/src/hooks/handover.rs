@@ -6,14 +6,20 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::BPF_ANY,
-    helpers::bpf_get_current_pid_tgid,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_ns},
     macros::{map, uprobe},
     maps::LruHashMap,
     programs::ProbeContext,
 };
-use syspan_abi::{Observed, watch};
+use syspan_abi::{Header, Kind, Observed, ProcessEvent, watch, works_for};
 
-use crate::{config::config, goroutine, socket::kernel, thread};
+use crate::{
+    config::config,
+    emit,
+    goroutine::{self, Parentage},
+    socket::kernel,
+    thread,
+};
 
 /// A connection of a process's http.Client.
 #[repr(C)]
@@ -39,11 +45,21 @@ fn key(pid: u32, goroutine: u32) -> u64 {
     (pid as u64) << 32 | goroutine as u64
 }
 
-/// `(pc *persistConn) roundTrip(req)`, called by the goroutine whose request it is.
+/// `(pc *persistConn) roundTrip(req)`, called by the goroutine whose request it is. It may have been started for that, and make no system
+/// call of its own.
 #[uprobe]
 pub fn go_round_trip(context: ProbeContext) -> u32 {
-    if let Some((connection, goroutine)) = called(&context) {
-        let _ = CARRYING.insert(connection, goroutine, BPF_ANY as u64);
+    if let Some((connection, Parentage { id, started_by })) = called(&context) {
+        let _ = CARRYING.insert(connection, id, BPF_ANY as u64);
+        if started_by != 0 {
+            // SAFETY: plain helper.
+            let (time, tid) = (unsafe { bpf_ktime_get_ns() }, bpf_get_current_pid_tgid() as u32);
+            let (kind, relation, pid) = (Kind::Goroutine as u16, works_for::STARTED, connection.pid as u32);
+            let header =
+                Header { kind, relation, pid, tid, time, goroutine: id, works_for: started_by, ..Header::default() };
+            let event = ProcessEvent { header, other: 0, reserved: 0 };
+            emit::notice(&raw const event);
+        }
     }
     0
 }
@@ -51,7 +67,7 @@ pub fn go_round_trip(context: ProbeContext) -> u32 {
 /// `(w persistConnWriter) Write(p)`, called by the goroutine that writes for the connection, right before it does.
 #[uprobe]
 pub fn go_connection_write(context: ProbeContext) -> u32 {
-    if let Some((connection, goroutine)) = called(&context)
+    if let Some((connection, Parentage { id: goroutine, .. })) = called(&context)
         // SAFETY: one word of a map value.
         && let Some(&by) = unsafe { CARRYING.get(connection) }
     {
@@ -62,7 +78,7 @@ pub fn go_connection_write(context: ProbeContext) -> u32 {
 
 /// The receiver of the method that is called, and the goroutine that calls it (Go's internal ABI has both in registers).
 #[inline(always)]
-fn called(context: &ProbeContext) -> Option<(Connection, u32)> {
+fn called(context: &ProbeContext) -> Option<(Connection, Parentage)> {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Observed { selection: _, watch, go } = thread::observed(pid)?;
     if watch & watch::HANDOVERS == 0 {
@@ -70,7 +86,7 @@ fn called(context: &ProbeContext) -> Option<(Connection, u32)> {
     }
     let registers = context.as_ptr() as u64;
     let address: u64 = kernel(registers, config!(offsets.regs_receiver));
-    let goroutine = goroutine::id(kernel(registers, config!(offsets.regs_running)), go);
+    let goroutine = goroutine::parentage(kernel(registers, config!(offsets.regs_running)), go);
     Some((Connection { pid: pid as u64, address }, goroutine))
 }
 
