@@ -6,6 +6,9 @@
 //! one that writes (it is open, received, and neither has a call under way nor has begun to answer): a connection pool
 //! may have handed a connection to it. Without these guards the rule is wrong more often than right.
 //!
+//! A process whose calls' responses are read by other threads than those that made the calls may move requests between threads. Then a
+//! thread is evidence only where each request stays with the one that has read it ([`STAYED`]).
+//!
 //! A goroutine does one thing at a time, whatever thread runs it, so it needs no guard.
 //!
 //! A request with a call under way could write as well, if it does several things at once. A process shows that it has such
@@ -41,6 +44,10 @@ const LESSON: Time = 600_000_000_000;
 
 /// How often reads and writes must have taken turns for a process to be taken for one that acts on what it has read at once.
 const INTERLEAVED: u32 = 8;
+
+/// How many requests in a row must have been answered by the thread that had read them, without reading another one before, for threads of a process
+/// to be taken for ones that wait while others work for them (Java's HTTP client has threads of its own).
+const STAYED: u32 = 16;
 
 /// How the current work of a thread began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +118,8 @@ struct Process {
     batched: Option<Time>,
     /// When a thread last read the response to a call that another thread had made for the request it worked for: requests move between threads.
     moved: Option<Time>,
+    /// How many requests in a row were answered in the turn in which they were read.
+    stayed: u32,
     /// The only open request made a call in the turn in which it was read: handlers run as soon as their bytes are read.
     at_once: bool,
     /// When a response was last written by another thread than the one that read the request: threads take up others' work.
@@ -182,9 +191,15 @@ impl Tasks {
         if reader.strand == turn.strand && reader.number != turn.number {
             self.thread(turn).event_loop = true;
         }
+        let is_loop = self.thread(turn).event_loop;
         if let Some(process) = self.processes.get_mut(&turn.strand.pid()) {
             if reader.strand != turn.strand {
                 process.handed_off = Some(self.now);
+            }
+            if reader != turn || is_loop {
+                process.stayed = 0;
+            } else if !answering {
+                process.stayed = process.stayed.saturating_add(1);
             }
             if calls > 0 {
                 process.overlapped = Some(self.now);
@@ -223,10 +238,11 @@ impl Tasks {
 
     /// A thread has read (a part of) the response to a call, which `caller` wrote for `request` (unknown: `None`).
     pub fn response_read(&mut self, turn: Turn, caller: Turn, request: Option<NodeId>) {
-        if caller == turn {
+        let request = request.filter(|request| self.requests.contains_key(request));
+        let is_same = |work: Work| request.is_none_or(|request| request == work.request);
+        if caller == turn && self.thread(turn).work.is_none_or(is_same) {
             return; // it waited for the response with nothing in between: still the same work
         }
-        let request = request.filter(|request| self.requests.contains_key(request));
         let thread = self.thread_reads(turn);
         thread.event_loop |= caller.strand == turn.strand;
         thread.work = request.map(|request| Work { request, began: Began::Response });
@@ -260,7 +276,11 @@ impl Tasks {
         let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= lesson);
         let request = self.requests.get(&work.request).filter(|request| request.pid == turn.strand.pid())?;
         let sequential = matches!(turn.strand, Strand::Goroutine(..));
-        if !sequential && recent(process.moved) && process.open.len() > 1 {
+        let stays = work.began == Began::Request
+            && !thread.event_loop
+            && process.stayed >= STAYED
+            && !recent(process.handed_off);
+        if !sequential && !stays && recent(process.moved) && process.open.len() > 1 {
             return None;
         }
         if !sequential && (thread.event_loop || recent(process.handed_off) || work.began != Began::Request) {
@@ -353,3 +373,6 @@ fn has_other(requests: &mut BTreeSet<(Time, NodeId)>, itself: (Time, NodeId), ol
     }
     requests.len() > usize::from(requests.contains(&itself))
 }
+
+#[cfg(test)]
+mod tests;
