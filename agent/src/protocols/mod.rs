@@ -5,6 +5,7 @@
 //! here that implements [`Protocol`], and one line in [`PROTOCOLS`].
 
 pub mod held;
+mod http;
 pub mod http1;
 pub mod likeness;
 pub mod mysql;
