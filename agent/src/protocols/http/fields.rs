@@ -4,14 +4,17 @@ use std::borrow::Cow;
 
 use memchr::{memchr, memchr_iter};
 
-/// The fields of one request or response: their names, and their values without the white space around them.
+/// A field's name, and its value without the white space around it.
+type Field<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// The fields of one request or response.
 #[derive(Debug, Default)]
-pub(crate) struct Fields<'a>(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>);
+pub(crate) struct Fields<'a>(Vec<Field<'a>>);
 
 impl<'a> Fields<'a> {
     /// Those of these lines.
     pub(crate) fn of_lines(lines: Lines<'a>) -> Self {
-        let mut fields: Vec<(Cow<'_, [u8]>, Cow<'_, [u8]>)> = Vec::new();
+        let mut fields: Vec<Field<'_>> = Vec::new();
         for line in lines {
             if line.first().is_some_and(|&byte| is_space(byte)) {
                 // obs-fold (RFC 9112 §5.2): the line continues the field before it.
@@ -34,7 +37,7 @@ impl<'a> Fields<'a> {
 
     /// The values of all lines of this name, in order.
     pub(crate) fn values<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
-        let same = move |(field, _): &&(Cow<'_, [u8]>, Cow<'_, [u8]>)| field.eq_ignore_ascii_case(name.as_bytes());
+        let same = move |(field, _): &&Field<'_>| field.eq_ignore_ascii_case(name.as_bytes());
         self.0.iter().filter(same).map(|(_, value)| value.as_ref())
     }
 

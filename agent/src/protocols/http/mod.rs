@@ -8,6 +8,8 @@ mod target;
 
 pub(crate) use call::Call;
 
+use std::borrow::Cow;
+
 use self::fields::Fields;
 use crate::protocols::{IncomingContext, likeness::Likeness};
 
@@ -17,7 +19,7 @@ pub(crate) struct Request<'a> {
     /// The method as sent; empty if it was not told.
     pub(crate) method: &'a [u8],
     /// The request target (RFC 9112 §3.2).
-    pub(crate) target: &'a [u8],
+    pub(crate) target: Cow<'a, [u8]>,
     /// Its header fields.
     pub(crate) fields: Fields<'a>,
     /// `network.protocol.name`, where it is not HTTP.
@@ -39,6 +41,6 @@ impl Request<'_> {
 
     /// What sort of request it is.
     pub(crate) fn likeness(&self) -> Likeness {
-        Likeness::of_http(self.method, self.target)
+        Likeness::of_http(self.method, &self.target)
     }
 }

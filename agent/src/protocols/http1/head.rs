@@ -58,7 +58,7 @@ impl<'a> RequestLine<'a> {
     /// The request that has these fields.
     pub(super) fn with(self, fields: Fields<'a>) -> Request<'a> {
         let Self { method, target, version } = self;
-        Request { method, target, fields, protocol: None, version, scheme: None, client: None }
+        Request { method, target: target.into(), fields, protocol: None, version, scheme: None, client: None }
     }
 }
 
