@@ -126,7 +126,8 @@ impl Open {
         let Head::Part(head) = &mut self.head else { return Added::Complete };
         let searched = head.len();
         head.extend_from_slice(bytes);
-        let Some(end) = find_end(head, searched) else {
+        let end = if head.starts_with(b"\n") || head.starts_with(b"\r\n") { Some(0) } else { find_end(head, searched) };
+        let Some(end) = end else {
             if head.len() < options.head_limit {
                 return Added::More;
             }
