@@ -22,7 +22,7 @@ mod tests;
 
 use self::{
     exchange::{Begun, Open, Outcome},
-    record::{HEADER, RequestId, asks_for_values, begins_request, ends_request},
+    record::{HEADER, RequestId, asks_for_values, begins_request, ends_request, goes_on_request},
 };
 use crate::{
     event::{End, Time},
@@ -42,11 +42,12 @@ const OPEN_LIMIT: usize = 256;
 /// How many records may break the rules before the connection is given up: it is something else then.
 const MALFORMED_LIMIT: u32 = 4;
 
-/// Recognises a client by the record that begins a request or asks for the server's limits. A connection that is older than the
-/// agent may have the end of a request before it.
+/// Recognises a client by the record that begins a request or asks for the server's limits. On a connection that is older than the
+/// agent the end of a request may come before it, or its header have been missed.
 fn detect(bytes: &[u8], hint: Hint) -> Guess {
     let older = || match (ends_request(bytes), bytes.get(HEADER..)) {
         (Guess::Client, Some(rest)) => begins_request(rest),
+        (Guess::No, _) => goes_on_request(bytes),
         (guess, _) => guess,
     };
     match (begins_request(bytes), asks_for_values(bytes)) {

@@ -124,6 +124,26 @@ pub(super) fn begins_request(bytes: &[u8]) -> Guess {
     }
 }
 
+/// Whether the content of `FCGI_BEGIN_REQUEST` stands here, and the header of the record after it. PHP waits for a request in the
+/// call that reads the header of its first record: who comes while it waits misses that.
+pub(super) fn goes_on_request(bytes: &[u8]) -> Guess {
+    let expected = |(index, &byte): (usize, &u8)| match index {
+        1 => matches!(byte, 1..=3),
+        2 => byte <= 1,
+        8 => byte == VERSION,
+        9 => byte == kind::PARAMS,
+        10..=14 => true,
+        _ => byte == 0,
+    };
+    let start = bytes.get(..BODY + HEADER).unwrap_or(bytes);
+    match start.get(10..12) {
+        _ if !start.iter().enumerate().all(expected) => Guess::No,
+        Some([0, 0]) => Guess::No,
+        _ if start.len() < BODY + HEADER => Guess::TooShort,
+        _ => Guess::Client,
+    }
+}
+
 /// Whether an empty `FCGI_STDIN` stands here, which ends a request. PHP reads it only before the request after it.
 pub(super) fn ends_request(bytes: &[u8]) -> Guess {
     let expected = |(index, &byte): (usize, &u8)| match index {

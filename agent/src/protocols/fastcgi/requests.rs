@@ -3,7 +3,7 @@
 use super::{
     FastCgi, OPEN_LIMIT, State,
     exchange::{Begun, Open, Outcome},
-    record::{BODY, HEADER, Header, RequestId, begins_request, ends_request, kind},
+    record::{BODY, HEADER, Header, RequestId, begins_request, ends_request, goes_on_request, kind},
 };
 use crate::{
     protocols::{FOREVER, Guess, Input, Role, Signal, Signals, Taken},
@@ -24,6 +24,14 @@ impl FastCgi {
     }
 
     fn request_record(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
+        if self.is_midway()
+            && goes_on_request(input.bytes) == Guess::Client
+            && let Some(Ok(next)) = input.bytes.get(BODY..).and_then(Header::parse)
+        {
+            let position = input.position.wrapping_sub(const { HEADER as u32 });
+            self.begin(next.id, &Input { position, ..input }, signals);
+            return Taken::Bytes(BODY);
+        }
         let header = match Header::parse(input.bytes) {
             None => return Taken::More,
             Some(Ok(header)) => header,
@@ -51,6 +59,11 @@ impl FastCgi {
             _ => {}
         }
         Taken::past(HEADER, header.rest())
+    }
+
+    /// Whether these are the first bytes of a connection that is older than the agent.
+    fn is_midway(&self) -> bool {
+        !self.connection.from_start && self.requests.last == 0
     }
 
     fn no_request(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {

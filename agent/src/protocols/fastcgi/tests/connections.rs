@@ -170,3 +170,24 @@ fn there_is_an_end_to_open_requests() {
     assert_eq!(told.iter().filter(|told| told.starts_with('-')).count(), OPEN_LIMIT);
     assert_eq!(told.last().map(String::as_str), Some("abandon evicted"));
 }
+
+/// PHP waits for the next request in the call that reads the first header: of a connection that is older than the agent it is missed.
+#[test]
+fn a_first_header_that_was_missed() {
+    let (request, next) = (get(7, "/a"), get(7, "/b"));
+    assert_eq!(detect(&request[HEADER..], Hint { port: 9000, from_start: false }), Guess::Client);
+    assert_eq!(detect(&request[HEADER..], Hint { port: 9000, from_start: true }), Guess::No);
+    let mut seen = super::driver(Server);
+    seen.send(Client, 1, &request);
+    let mut driver = Driver::new(start(Connection { from_start: false, ..connection(Server) }, &Options::default()));
+    driver.send(Client, 1, &request[HEADER..]);
+    driver.send(Server, 2, &ok(7));
+    driver.send(Client, 3, &next);
+    assert_eq!(brief(&driver.signals), ["+0", ".0", "-0 200", "+1", ".1"]);
+    let position = |driver: &Driver| match driver.signals.first() {
+        Some(Signal::Opened { position, .. }) => *position,
+        other => panic!("{other:?}"),
+    };
+    let missed = u32::try_from(HEADER).unwrap();
+    assert_eq!(position(&driver).wrapping_add(missed), position(&seen), "where the header stood");
+}
