@@ -22,7 +22,7 @@ mod tests;
 
 use self::{
     exchange::{Begun, Open, Outcome},
-    record::{HEADER, RequestId, asks_for_values, begins_request, ends_request, goes_on_request},
+    record::{HEADER, RequestId, asks_for_values, begins_request, begins_response, ends_request, goes_on_request},
 };
 use crate::{
     event::{End, Time},
@@ -42,22 +42,29 @@ const OPEN_LIMIT: usize = 256;
 /// How many records may break the rules before the connection is given up: it is something else then.
 const MALFORMED_LIMIT: u32 = 4;
 
-/// Recognises a client by the record that begins a request or asks for the server's limits. On a connection that is older than the
-/// agent the end of a request may come before it, or its header have been missed.
+/// Recognises a client by the record that begins a request or asks for the server's limits, and a server by a response's header. On a
+/// connection that is older than the agent the end of a request may come before the next one, or its header have been missed.
 fn detect(bytes: &[u8], hint: Hint) -> Guess {
-    let older = || match (ends_request(bytes), bytes.get(HEADER..)) {
-        (Guess::Client, Some(rest)) => begins_request(rest),
-        (Guess::No, _) => goes_on_request(bytes),
+    let from_start = [begins_request, asks_for_values, begins_response].into_iter();
+    let older: &[fn(&[u8]) -> Guess] = if hint.from_start { &[] } else { &[begins_after_end, goes_on_request] };
+    let guesses = from_start.chain(older.iter().copied()).map(|guess| guess(bytes));
+    // Of one beginning only one can be right; a short one may be several.
+    guesses
+        .reduce(|one, other| if matches!(one, Guess::No | Guess::TooShort) && other != Guess::No { other } else { one })
+        .unwrap_or(Guess::No)
+}
+
+/// Whether the end of a request and the beginning of another one stand here.
+fn begins_after_end(bytes: &[u8]) -> Guess {
+    match (ends_request(bytes), bytes.get(HEADER..)) {
+        (Guess::Client, Some(next)) => begins_request(next),
         (guess, _) => guess,
-    };
-    match (begins_request(bytes), asks_for_values(bytes)) {
-        (Guess::No, Guess::No) if hint.from_start => Guess::No,
-        (Guess::No, Guess::No) => older(),
-        (Guess::No, guess) | (guess, _) => guess,
     }
 }
 
 fn start(connection: Connection, options: &Options) -> Box<dyn Protocol> {
+    let side = || Side::new(connection.from_start);
+    let (requests, responses) = (side(), side());
     Box::new(FastCgi {
         connection,
         options: options.clone(),
@@ -66,8 +73,8 @@ fn start(connection: Connection, options: &Options) -> Box<dyn Protocol> {
         opened: 0,
         malformed: 0,
         tally: Tally::default(),
-        requests: Side::default(),
-        responses: Side::default(),
+        requests,
+        responses,
     })
 }
 
@@ -89,7 +96,7 @@ struct FastCgi {
 }
 
 /// What is known of one direction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Side {
     state: State,
     /// The last byte that was looked at.
@@ -98,10 +105,9 @@ struct Side {
 }
 
 /// Where in its records a direction is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum State {
     /// At the beginning of one.
-    #[default]
     Record,
     /// In one whose content is looked at: variables, or a response's header.
     Content {
@@ -111,10 +117,17 @@ enum State {
         left: usize,
         padding: usize,
     },
-    /// Somewhere, after a loss: the last bytes that passed.
+    /// Somewhere, after a loss or in the middle of a connection: the last bytes that passed.
     Lost(Tail),
     /// Given up.
     Done,
+}
+
+impl Side {
+    fn new(from_start: bool) -> Self {
+        let state = if from_start { State::Record } else { State::Lost(Tail::default()) };
+        Self { state, last: 0, ended: false }
+    }
 }
 
 impl FastCgi {

@@ -13,6 +13,9 @@ pub(super) const NO_REQUEST: RequestId = 0;
 /// What the names of all management variables begin with (§4.1).
 const VARIABLE: &[u8] = b"FCGI_";
 
+/// Longest name of a header field that is believed to begin a response.
+const NAME_LIMIT: usize = 64;
+
 /// Names a request on its connection until its end; then the next one may have it.
 pub(super) type RequestId = u16;
 
@@ -158,6 +161,26 @@ pub(super) fn ends_request(bytes: &[u8]) -> Guess {
         Some([0, 0]) => Guess::No,
         _ if start.len() < HEADER => Guess::TooShort,
         _ => Guess::Client,
+    }
+}
+
+/// Whether `FCGI_STDOUT` with the beginning of a response's header stands here ([`Guess::Server`]), may begin here, or does not.
+pub(super) fn begins_response(bytes: &[u8]) -> Guess {
+    let expected = |(index, &byte): (usize, &u8)| match index {
+        0 => byte == VERSION,
+        1 => byte == kind::STDOUT,
+        7 => byte == 0,
+        _ => true,
+    };
+    let (header, content) = bytes.split_at_checked(HEADER).unwrap_or((bytes, &[]));
+    let name = content.split(|&byte| byte == b':').next().unwrap_or_default();
+    let is_name = name.len() <= NAME_LIMIT && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    match (header.get(2..4), header.get(4..6)) {
+        _ if !header.iter().enumerate().all(expected) || !is_name => Guess::No,
+        (Some([0, 0]), _) | (_, Some([0, 0])) => Guess::No,
+        _ if name.len() == content.len() => Guess::TooShort,
+        _ if name.is_empty() => Guess::No,
+        _ => Guess::Server,
     }
 }
 

@@ -24,14 +24,6 @@ impl FastCgi {
     }
 
     fn request_record(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
-        if self.is_midway()
-            && goes_on_request(input.bytes) == Guess::Client
-            && let Some(Ok(next)) = input.bytes.get(BODY..).and_then(Header::parse)
-        {
-            let position = input.position.wrapping_sub(const { HEADER as u32 });
-            self.begin(next.id, &Input { position, ..input }, signals);
-            return Taken::Bytes(BODY);
-        }
         let header = match Header::parse(input.bytes) {
             None => return Taken::More,
             Some(Ok(header)) => header,
@@ -59,11 +51,6 @@ impl FastCgi {
             _ => {}
         }
         Taken::past(HEADER, header.rest())
-    }
-
-    /// Whether these are the first bytes of a connection that is older than the agent.
-    fn is_midway(&self) -> bool {
-        !self.connection.from_start && self.requests.last == 0
     }
 
     fn no_request(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
@@ -151,6 +138,16 @@ impl FastCgi {
 
     /// Looks for the next request after a loss. Until then, for the end of the one that was lost.
     fn lost_request(&mut self, input: Input<'_>, signals: &mut Signals) -> Taken {
+        // The first bytes that were seen of a connection that is older than the agent.
+        if self.requests.last == 0
+            && goes_on_request(input.bytes) == Guess::Client
+            && let Some(Ok(next)) = input.bytes.get(BODY..).and_then(Header::parse)
+        {
+            let position = input.position.wrapping_sub(const { HEADER as u32 });
+            self.requests.state = State::Record;
+            self.begin(next.id, &Input { position, ..input }, signals);
+            return Taken::Bytes(BODY);
+        }
         if input.turned {
             match (begins_request(input.bytes), ends_request(input.bytes)) {
                 (Guess::Client, _) | (_, Guess::Client) => {

@@ -191,3 +191,28 @@ fn a_first_header_that_was_missed() {
     let missed = u32::try_from(HEADER).unwrap();
     assert_eq!(position(&driver).wrapping_add(missed), position(&seen), "where the header stood");
 }
+
+/// The parts of messages that were under way mean nothing.
+#[test]
+fn a_connection_that_is_older_than_the_agent() {
+    let older = || Driver::new(start(Connection { from_start: false, ..connection(Client) }, &Options::default()));
+    let answer = ok(1);
+    for cut in 1..answer.len() {
+        let mut driver = older();
+        driver.send(Server, 1, &answer[cut..]);
+        driver.send(Client, 2, &get(1, "/a"));
+        driver.send(Server, 3, &answer);
+        assert_eq!(brief(&driver.signals), ["+0", ".0", "-0 200"], "from {cut} on");
+    }
+    let variables = [("REQUEST_METHOD", "POST"), ("REQUEST_URI", "/"), ("CONTENT_LENGTH", "5")];
+    let request = [head(1, &variables), record(kind::STDIN, 1, "12345"), record(kind::STDIN, 1, END)].concat();
+    for cut in HEADER + 1..request.len() {
+        let mut driver = older();
+        driver.send(Client, 1, &request[cut..]);
+        driver.send(Server, 2, &answer);
+        driver.send(Client, 3, &get(1, "/a"));
+        driver.send(Server, 4, &answer);
+        let told: Vec<String> = brief(&driver.signals).into_iter().filter(|told| told != "lost unmatched").collect();
+        assert_eq!(told, ["+0", ".0", "-0 200"], "from {cut} on");
+    }
+}

@@ -21,6 +21,11 @@ fn detection() {
             assert_eq!(detect(&bytes[..cut], hint), Guess::TooShort, "{:?}", &bytes[..cut]);
         }
     }
+    let answer = ok(1);
+    for cut in 0..=answer.len() {
+        let expected = if cut > HEADER + "Content-Type".len() { Guess::Server } else { Guess::TooShort };
+        assert_eq!(detect(&answer[..cut], NEW), expected, "{:?}", &answer[..cut]);
+    }
     assert_eq!(detect(&late, NEW), Guess::No, "a connection does not begin so");
     for bytes in [
         record(kind::BEGIN_REQUEST, 0, RESPONDER),
@@ -28,6 +33,11 @@ fn detection() {
         record(kind::BEGIN_REQUEST, 1, [0, 1, 0, 0, 0, 0, 0, 1]),
         record(kind::BEGIN_REQUEST, 1, b"short"),
         record(kind::STDOUT, 1, "\r\n"),
+        record(kind::STDOUT, 1, "<html>: no header"),
+        record(kind::STDOUT, 1, ": no name"),
+        record(kind::STDOUT, 1, "no-end".repeat(20)),
+        record(kind::STDOUT, 0, "Status: 200"),
+        record(kind::STDERR, 1, "Status: 200"),
         record(kind::PARAMS, 1, pairs(&[("REQUEST_METHOD", "GET")])),
         record(kind::GET_VALUES, 0, pairs(&[("max-conns", "")])),
         [&[2], &begin[1..]].concat(),
@@ -41,13 +51,14 @@ fn detection() {
 
 /// Whatever came of the first record: no other protocol takes it for its own.
 #[test]
-fn no_other_protocol_claims_a_request() {
+fn no_other_protocol_claims_a_record() {
     for id in [1, 2, 255, 256, 511, 0x0b00, u16::MAX] {
-        let request = get(id, "/");
-        for (hint, end) in [NEW, OLDER].into_iter().flat_map(|hint| (1..=request.len()).map(move |end| (hint, end))) {
-            for other in PROTOCOLS.iter().filter(|other| other.name != "fastcgi") {
-                let guess = (other.detect)(&request[..end], hint);
-                assert!(matches!(guess, Guess::No | Guess::TooShort), "{}: {guess:?}, {end} of {id}", other.name);
+        for bytes in [get(id, "/"), ok(id)] {
+            for (hint, end) in [NEW, OLDER].into_iter().flat_map(|hint| (1..=bytes.len()).map(move |end| (hint, end))) {
+                for other in PROTOCOLS.iter().filter(|other| other.name != "fastcgi") {
+                    let guess = (other.detect)(&bytes[..end], hint);
+                    assert!(matches!(guess, Guess::No | Guess::TooShort), "{}: {guess:?}, {end} of {id}", other.name);
+                }
             }
         }
     }
