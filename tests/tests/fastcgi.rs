@@ -18,8 +18,10 @@ use syspan_tests::{
 const RAW: &[&str] = &["--sql-text", "raw"];
 const REQUESTS: usize = 200;
 
+type Start = fn(&Environment) -> Result<PhpFpm>;
+
 /// The ways in which a web server hands requests to PHP.
-const WAYS: &[(&str, fn(&Environment) -> Result<PhpFpm>)] = &[
+const WAYS: &[(&str, Start)] = &[
     ("nginx", PhpFpm::start),
     ("nginx, connections that stay open", PhpFpm::kept_open),
     ("Apache", PhpFpm::behind_apache),
@@ -145,9 +147,9 @@ fn a_context_is_adopted_once() -> Result<()> {
     let [_, fpm] = php.pids();
     let syspan = Syspan::run(&[fpm], &[])?;
     let mut client = Client::connect(php.port())?;
-    for number in 0..20 {
+    for number in 0..20_usize {
         let header = format!("traceparent: 00-{TRACE}-{PARENT}-01");
-        let headers: &[&str] = if number % 2 == 0 { &[&header] } else { &[] };
+        let headers: &[&str] = if number.is_multiple_of(2) { &[&header] } else { &[] };
         ensure!(client.get_with(&format!("/hello?id={number}"), headers)?.status == 200);
     }
     let outcome = syspan.stop()?;
@@ -156,7 +158,11 @@ fn a_context_is_adopted_once() -> Result<()> {
     for span in &outcome.spans {
         let number: usize = span.attribute("url.query").trim_start_matches("id=").parse()?;
         let known = (span.trace_id == TRACE, span.parent_span_id.as_str(), evidence(span));
-        assert_eq!(known, if number % 2 == 0 { (true, PARENT, "header") } else { (false, "", "") }, "{span:?}");
+        assert_eq!(
+            known,
+            if number.is_multiple_of(2) { (true, PARENT, "header") } else { (false, "", "") },
+            "{span:?}"
+        );
     }
     Ok(())
 }

@@ -192,7 +192,7 @@ impl Traffic {
             let next = usize::from(*order.next().unwrap()) % waiting.len();
             let (thread, socket, speaks, calls) = &mut waiting[next];
             let (number, client, bytes) = calls.pop_front().unwrap();
-            let direction = if client == !speaks.is_server() { Direction::Write } else { Direction::Read };
+            let direction = if client != speaks.is_server() { Direction::Write } else { Direction::Read };
             for part in bytes.chunks(piece) {
                 world.moved(*thread, *socket, direction, part);
                 exchange.push(number);
