@@ -53,6 +53,19 @@ const HTTP: &[(&str, &str)] = &[
     ),
 ];
 
+/// As nginx and PHP send them: a begin record, variables with padding, the end of a body; a response and its end.
+const FASTCGI: &[(&[u8], &[u8])] = &[
+    (
+        b"\x01\x01\0\x01\0\x08\0\0\0\x01\x01\0\0\0\0\0\x01\x04\0\x01\0\x24\x04\0\x0e\x03REQUEST_METHODGET\x0b\x04REQUEST_URI/a?b\0\0\0\0\
+          \x01\x04\0\x01\0\0\0\0\x01\x05\0\x01\0\0\0\0",
+        b"\x01\x06\0\x01\0\x14\x04\0Status: 404 No\r\n\r\nno\0\0\0\0\x01\x03\0\x01\0\x08\0\0\0\0\0\0\0\0\0\0",
+    ),
+    (
+        b"\x01\x09\0\0\0\x10\0\0\x0e\0FCGI_MAX_CONNS\x01\x01\x02\x01\0\x08\0\0\0\x02\0\0\0\0\0\0\x01\x04\x02\x01\0\0\0\0",
+        b"\x01\x0b\0\0\0\x08\0\0\x09\0\0\0\0\0\0\0\x01\x07\x02\x01\0\x03\0\0bad\x01\x03\x02\x01\0\x08\0\0\0\0\0\x01\x02\0\0\0",
+    ),
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args_os().skip(1).map(PathBuf::from);
     let out = arguments.next().ok_or("seeds OUT [DATA]")?;
@@ -67,6 +80,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (request, response) in HTTP {
         seeds.conversation(&[(Role::Client, request.as_bytes()), (Role::Server, response.as_bytes())])?;
         seeds.write(&["captures"], &capture(request.as_bytes(), response.as_bytes())?)?;
+    }
+    for (request, response) in FASTCGI {
+        seeds.conversation(&[(Role::Client, request), (Role::Server, response)])?;
+        seeds.write(&["captures"], &capture(request, response)?)?;
     }
     if let Some(data) = arguments.next() {
         for path in files(&data.join("pcap"), "pcap")? {
@@ -112,11 +129,11 @@ impl Seeds {
             conversation.steps.push(step);
             let bytes = conversation.to_bytes();
             if bytes.len() > LONGEST {
-                self.write(&["http1", "postgres", "mysql"], &bytes)?;
+                self.write(&["http1", "fastcgi", "postgres", "mysql"], &bytes)?;
                 conversation = Conversation { from_start: false, steps: Vec::new(), ..conversation };
             }
         }
-        self.write(&["http1", "postgres", "mysql"], &conversation.to_bytes())
+        self.write(&["http1", "fastcgi", "postgres", "mysql"], &conversation.to_bytes())
     }
 }
 

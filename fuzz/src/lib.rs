@@ -27,7 +27,7 @@ pub use captures::captures;
 pub use context::context;
 pub use engine::engine;
 pub use order::order;
-pub use protocols::{http1, mysql, postgres};
+pub use protocols::{fastcgi, http1, mysql, postgres};
 pub use recording::recording;
 pub use sql::sql;
 pub use streams::streams;
@@ -38,6 +38,7 @@ pub type Target = fn(&[u8]);
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("http1", http1),
+    ("fastcgi", fastcgi),
     ("postgres", postgres),
     ("mysql", mysql),
     ("streams", streams),

@@ -2,7 +2,7 @@
 
 use syspan::{
     event::End,
-    protocols::{Registration, http1, mysql, postgres},
+    protocols::{Registration, fastcgi, http1, mysql, postgres},
     streams::BUFFER_LIMIT,
 };
 
@@ -14,6 +14,11 @@ use crate::{
 /// A conversation in HTTP/1.
 pub fn http1(bytes: &[u8]) {
     converse(bytes, &http1::REGISTRATION);
+}
+
+/// A conversation in FastCGI.
+pub fn fastcgi(bytes: &[u8]) {
+    converse(bytes, &fastcgi::REGISTRATION);
 }
 
 /// A conversation in PostgreSQL's protocol.

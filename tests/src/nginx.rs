@@ -28,9 +28,15 @@ impl Nginx {
 
     /// Starts nginx from a template with the placeholders `@PORT@`, `@UPSTREAM@` (ports) and `@FOLDER@`.
     pub fn start(template: &Path, upstream: u16) -> Result<Self> {
+        Self::start_with(template, upstream, &[])
+    }
+
+    /// The same, with further placeholders.
+    pub fn start_with(template: &Path, upstream: u16, placeholders: &[(&str, &str)]) -> Result<Self> {
         let folder = TempDir::with_prefix("nginx-")?;
         let port = ports::free()?;
         let text = fs::read_to_string(template).with_context(|| template.display().to_string())?;
+        let text = placeholders.iter().fold(text, |text, (placeholder, value)| text.replace(placeholder, value));
         let text = text
             .replace("@PORT@", &port.to_string())
             .replace("@UPSTREAM@", &upstream.to_string())

@@ -96,16 +96,23 @@ pub fn apache_event(upstream: u16) -> Result<App> {
 }
 
 fn apache(module: &str, upstream: u16) -> Result<App> {
-    proxy("apache", "apache.conf", &[("@MPM@", module)], upstream, |file| {
-        let mut command = Command::new("/usr/sbin/apache2");
-        command.arg("-DFOREGROUND").arg("-f").arg(file);
-        command
-    })
+    proxy("apache", "proxies/apache.conf", &[("@MPM@", module)], upstream, apache_with)
+}
+
+/// Apache (event) that hands every request to PHP, with what the template needs to know of it.
+pub(crate) fn apache_before_php(placeholders: &[(&str, &str)]) -> Result<App> {
+    proxy("apache", "php/apache.conf", placeholders, 0, apache_with)
+}
+
+fn apache_with(file: &Path) -> Command {
+    let mut command = Command::new("/usr/sbin/apache2");
+    command.arg("-DFOREGROUND").arg("-f").arg(file);
+    command
 }
 
 /// HAProxy as a reverse proxy for a port: one process with two threads, which share the idle connections to it.
 pub fn haproxy(upstream: u16) -> Result<App> {
-    proxy("haproxy", "haproxy.cfg", &[], upstream, |file| {
+    proxy("haproxy", "proxies/haproxy.cfg", &[], upstream, |file| {
         let mut command = Command::new("/usr/sbin/haproxy");
         command.arg("-db").arg("-f").arg(file);
         command
@@ -121,7 +128,7 @@ fn proxy(
     command: impl FnOnce(&Path) -> Command,
 ) -> Result<App> {
     let (port, folder) = (ports::free()?, TempDir::with_prefix(format!("{name}-"))?);
-    let template = crate::sources().join("apps/proxies").join(template);
+    let template = crate::sources().join("apps").join(template);
     let mut text = fs::read_to_string(&template).with_context(|| template.display().to_string())?;
     let (port_text, upstream, path) = (port.to_string(), upstream.to_string(), folder.path().display().to_string());
     let own = [("@PORT@", &*port_text), ("@UPSTREAM@", &*upstream), ("@FOLDER@", &*path)];

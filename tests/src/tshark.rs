@@ -100,6 +100,39 @@ pub fn http(file: &Path, port: u16) -> Result<Requests> {
     Ok(requests)
 }
 
+/// The status codes of the FastCGI responses of a server at a port, in the order of the requests, by the client's port. Of variables
+/// tshark tells the names only. (Records: FastCGI 1.0 §8; the status: RFC 3875 §6.3.3.)
+pub fn fastcgi(file: &Path, port: u16) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut statuses: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // By connection: its client, and whether the header of the latest request's response is still to come.
+    let mut clients: HashMap<String, (String, bool)> = HashMap::new();
+    for record in messages(file, "fcgi", port)? {
+        match record.field("fcgi.type") {
+            Some("1") => {
+                clients.insert(record.stream.clone(), (record.source.clone(), true));
+                statuses.entry(record.source.clone()).or_default().push(String::new());
+            }
+            Some("6") => {
+                let (client, awaited) = clients.get_mut(&record.stream).context("a response without a request")?;
+                if std::mem::replace(awaited, false) {
+                    let header = octets(record.field("fcgi.content.data").unwrap_or_default())?;
+                    let header = String::from_utf8_lossy(&header);
+                    let told = header.lines().find_map(|line| line.strip_prefix("Status: ")?.split(' ').next());
+                    let status = statuses.get_mut(client).and_then(|own| own.last_mut()).context("no such request")?;
+                    told.unwrap_or("200").clone_into(status);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(statuses)
+}
+
+/// Bytes as tshark writes them: `0d:0a`.
+fn octets(text: &str) -> Result<Vec<u8>> {
+    text.split(':').map(|octet| Ok(u8::from_str_radix(octet, 16)?)).collect()
+}
+
 /// The statements that were executed by the PostgreSQL server at a port ("Message Flow" in PostgreSQL's documentation).
 pub fn postgresql(file: &Path, port: u16) -> Result<Statements> {
     #[derive(Default)]

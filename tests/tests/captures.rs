@@ -17,6 +17,7 @@ use syspan_tests::{
     mariadb::MariaDb,
     nginx::Nginx,
     otlp::{self, Kind, Span},
+    php::PhpFpm,
     postgres::Postgres,
     syspan::{self, Syspan},
     tcpdump::{Capture, Tcpdump},
@@ -108,6 +109,39 @@ fn http_is_what_tshark_reads() -> Result<()> {
         assert!(client.attribute("url.full").ends_with(&server.target()), "{client:?} {server:?}");
         assert_eq!((client.start, client.end), (server.start, server.end));
         assert_eq!(server.attribute("syspan.parent.evidence"), "socket");
+    }
+    Ok(())
+}
+
+/// Connections for one request, and connections for many.
+#[test]
+fn fastcgi_is_what_tshark_reads() -> Result<()> {
+    for start in [PhpFpm::over_tcp, PhpFpm::kept_open] {
+        let php = start(&[])?;
+        let port = php.fastcgi_port().context("PHP listens on a port")?;
+        let tcpdump = Tcpdump::start(&[port], &["-i", "lo"])?;
+        let mut client = Client::connect(php.port())?;
+        let mut sent = BTreeMap::new();
+        for round in 0..50 {
+            for (path, status) in
+                [("/hello", 200), ("/nothing", 404), ("/checkout?id=x", 400), ("/echo?length=99999", 200)]
+            {
+                let separator = if path.contains('?') { '&' } else { '?' };
+                let path = format!("{path}{separator}round={round}");
+                ensure!(client.get(&path)?.status == status, "{path}");
+                sent.insert(path, status.to_string());
+            }
+        }
+        let capture = tcpdump.stop()?;
+        let outcome = syspan::replay(&capture.file(), &[])?;
+        outcome.assert_nothing_lost();
+        let requests = requests(&outcome.spans, &on(port));
+        let statuses = |own: &Vec<_>| own.iter().map(|(_, _, status): &(_, _, String)| status.clone()).collect();
+        let by_port: BTreeMap<String, Vec<String>> =
+            requests.iter().map(|(port, own)| (port.clone(), statuses(own))).collect();
+        assert_eq!(by_port, tshark::fastcgi(&capture.file(), port)?);
+        let told = requests.into_values().flatten().map(|(_, target, status)| (target, status));
+        assert_eq!(told.collect::<BTreeMap<_, _>>(), sent);
     }
     Ok(())
 }

@@ -88,7 +88,9 @@ fn ruby() -> Result<()> {
 #[test]
 fn php() -> Result<()> {
     let shop = Shop::open()?;
-    serves(PhpFpm::start(&shop.environment())?.port(), &["checkout"])?;
+    for start in [PhpFpm::start, PhpFpm::kept_open, PhpFpm::behind_apache] {
+        serves(start(&shop.environment())?.port(), &["checkout"])?;
+    }
     let response = http::get(PhpFpm::start(&shop.postgres.environment())?.port(), "/checkout?id=7")?;
     ensure!(response.body == b"checkout-7-a\ncheckout-7-b\n", "{response:?}");
     Ok(())

@@ -4,7 +4,9 @@
 //! value for each connection, fed by [`crate::streams`], and reports through [`Signals`]. To add one: a file or folder
 //! here that implements [`Protocol`], and one line in [`PROTOCOLS`].
 
+pub mod fastcgi;
 pub mod held;
+mod http;
 pub mod http1;
 pub mod likeness;
 pub mod mysql;
@@ -25,6 +27,7 @@ use std::borrow::Cow;
 #[rustfmt::skip] // one line each
 pub static PROTOCOLS: &[Registration] = &[
     http1::REGISTRATION,
+    fastcgi::REGISTRATION,
     postgres::REGISTRATION,
     mysql::REGISTRATION,
 ];
@@ -32,7 +35,7 @@ pub static PROTOCOLS: &[Registration] = &[
 /// How a protocol is found and begun.
 #[derive(Debug)]
 pub struct Registration {
-    /// The name in counters and `--help` (`http`, `postgresql`, `mysql`).
+    /// The name in counters and `--help` (`http`, `fastcgi`, `postgresql`, `mysql`).
     pub name: &'static str,
     /// Recognises the protocol by the first bytes of one direction.
     pub detect: fn(&[u8], Hint) -> Guess,

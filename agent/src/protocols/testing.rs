@@ -2,10 +2,13 @@
 
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::collections::BTreeMap;
+
 use crate::{
     event::{End, Time},
-    protocols::{FOREVER, Input, Missing, Protocol, Role, Signal, Signals, Taken},
+    protocols::{Exchange, FOREVER, Input, Missing, Protocol, Role, Signal, Signals, Taken},
     streams::BUFFER_LIMIT,
+    traces::span::Value,
 };
 
 /// A parser and the bytes it has not taken yet.
@@ -196,4 +199,48 @@ impl Driver {
             }
         }
     }
+}
+
+/// Signals of HTTP in short: `+0` opened, `.0` requested, `-0 200` closed with this status, `-0 !timeout` with this error,
+/// `~0` dropped.
+pub(crate) fn brief(signals: &[Signal]) -> Vec<String> {
+    let one = |signal: &Signal| match signal {
+        Signal::Opened { exchange, .. } => format!("+{exchange}"),
+        Signal::Requested(exchange) => format!(".{exchange}"),
+        Signal::Closed(exchange, what) => {
+            let told = attributes(what);
+            let status = told.get("http.response.status_code").map(|status| format!(" {status}")).unwrap_or_default();
+            let error = told.get("error.type").map(|error| format!(" !{error}")).unwrap_or_default();
+            format!("-{exchange}{status}{error}")
+        }
+        Signal::Ready => "ready".to_owned(),
+        Signal::Lost(loss) => format!("lost {loss}"),
+        Signal::Incomplete(_) => "lost incomplete".to_owned(),
+        Signal::Abandon(loss) => format!("abandon {loss}"),
+        Signal::Dropped(exchange) => format!("~{exchange}"),
+        Signal::Switched => "switched".to_owned(),
+    };
+    signals.iter().map(one).collect()
+}
+
+/// The attributes of an exchange as text.
+pub(crate) fn attributes(exchange: &Exchange) -> BTreeMap<String, String> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Double(number) => number.to_string(),
+        Value::Strings(texts) => format!("{texts:?}"),
+    };
+    let told: BTreeMap<_, _> = exchange.attributes.iter().map(|(key, value)| (key.to_string(), text(value))).collect();
+    assert_eq!(told.len(), exchange.attributes.len(), "keys are unique");
+    told
+}
+
+/// The exchanges that were closed.
+pub(crate) fn closed(signals: &[Signal]) -> Vec<&Exchange> {
+    signals
+        .iter()
+        .filter_map(|signal| if let Signal::Closed(_, what) = signal { Some(&**what) } else { None })
+        .collect()
 }

@@ -29,6 +29,9 @@ $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 $id = $_GET['id'] ?? '';
 if ($path === '/hello') {
     echo "hello\n";
+} elseif ($path === '/echo') {
+    // The body as it came, or as many bytes as were asked for.
+    echo file_get_contents('php://input') . str_repeat('x', intval($_GET['length'] ?? '0'));
 } elseif ($path !== '/checkout') {
     http_response_code(404);
 } elseif (!preg_match('/^\d{1,12}$/D', $id)) {

@@ -315,11 +315,23 @@ pub const ROWS: &[Row] = &[
         path: "checkout",
         target: Target::Watched,
         version: || said("/usr/sbin/php-fpm8.2", &["--version"]),
-        start: |backends| {
-            let php = PhpFpm::start(&backends.environment(&[]))?;
-            let ([nginx, fpm], port) = (php.pids(), php.port());
-            Ok(Stack::of(Hop::new(fpm, port, ())).behind(Hop::new(nginx, port, php)))
-        },
+        start: |backends| Ok(php(PhpFpm::start(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "php-fpm-kept",
+        what: "the same over TCP connections that stay open",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said("/usr/sbin/php-fpm8.2", &["--version"]),
+        start: |backends| Ok(php(PhpFpm::kept_open(&backends.environment(&[]))?)),
+    },
+    Row {
+        name: "php-fpm-apache",
+        what: "Apache event, then PHP-FPM over a Unix socket",
+        path: "checkout",
+        target: Target::Watched,
+        version: || said("/usr/sbin/php-fpm8.2", &["--version"]),
+        start: |backends| Ok(php(PhpFpm::behind_apache(&backends.environment(&[]))?)),
     },
     Row {
         name: "apache-prefork",
@@ -356,6 +368,12 @@ fn go(program: &str) -> Result<String> {
     let path = runtimes::built(&format!("go/{program}"))?;
     let said = said("go", &["version", &path.display().to_string()])?;
     Ok(format!("Go {}", said.rsplit(": go").next().unwrap_or_default()))
+}
+
+/// PHP-FPM and the web server before it.
+fn php(php: PhpFpm) -> Stack {
+    let ([front, fpm], port) = (php.pids(), php.port());
+    Stack::of(Hop::new(fpm, port, ())).behind(Hop::new(front, port, php))
 }
 
 fn java_behind(proxy: fn(u16) -> Result<App>, backends: &Backends) -> Result<Stack> {

@@ -24,16 +24,30 @@ const WHOLE: usize = 2;
 enum Speaks {
     HttpServer,
     HttpClient,
+    FastCgiServer,
+    FastCgiClient,
     Postgres,
     MySql,
 }
 
-const ALL: [Speaks; 4] = [Speaks::HttpServer, Speaks::HttpClient, Speaks::Postgres, Speaks::MySql];
+const ALL: [Speaks; 6] = [
+    Speaks::HttpServer,
+    Speaks::HttpClient,
+    Speaks::FastCgiServer,
+    Speaks::FastCgiClient,
+    Speaks::Postgres,
+    Speaks::MySql,
+];
 
 impl Speaks {
+    fn is_server(self) -> bool {
+        matches!(self, Speaks::HttpServer | Speaks::FastCgiServer)
+    }
+
     fn port(self) -> u16 {
         match self {
             Speaks::HttpServer | Speaks::HttpClient => 80,
+            Speaks::FastCgiServer | Speaks::FastCgiClient => 9000,
             Speaks::Postgres => 5432,
             Speaks::MySql => 3306,
         }
@@ -42,7 +56,7 @@ impl Speaks {
     /// Start-up: each side's bytes in turn, the client's first where it speaks first.
     fn startup(self) -> Vec<(bool, Vec<u8>)> {
         match self {
-            Speaks::HttpServer | Speaks::HttpClient => Vec::new(),
+            Speaks::HttpServer | Speaks::HttpClient | Speaks::FastCgiServer | Speaks::FastCgiClient => Vec::new(),
             Speaks::Postgres => vec![
                 (true, b"\0\0\0\x11\0\x03\0\0user\0me\0\0".to_vec()),
                 (false, [message(b'R', &[0; 4]), message(b'Z', b"I")].concat()),
@@ -64,6 +78,16 @@ impl Speaks {
                 format!("POST /t{n} HTTP/1.1\r\nContent-Length: 30\r\n\r\n{}", "x".repeat(30)).into_bytes()
             }
             Speaks::HttpServer | Speaks::HttpClient => get(&format!("/t{n}")),
+            Speaks::FastCgiServer | Speaks::FastCgiClient => {
+                let (uri, body) = (format!("/t{n}"), "x".repeat(n % 4 * 30));
+                let length = body.len().to_string();
+                let pairs = [("REQUEST_METHOD", "PUT"), ("REQUEST_URI", &*uri), ("CONTENT_LENGTH", &length)];
+                let pair = |(name, value): (&str, &str)| format!("{}{}{name}{value}", octet(name), octet(value));
+                let variables: String = pairs.into_iter().map(pair).collect();
+                let begin = record(1, &[0, 1, 1, 0, 0, 0, 0, 0]);
+                let body = if body.is_empty() { Vec::new() } else { record(5, body.as_bytes()) };
+                [begin, record(4, variables.as_bytes()), record(4, b""), body, record(5, b"")].concat()
+            }
             Speaks::Postgres if n % 4 == 1 => [
                 message(b'P', format!("\0SELECT $1 FROM t{n}\0\0\0").as_bytes()),
                 message(b'B', &[0; 8]),
@@ -85,6 +109,10 @@ impl Speaks {
             }
             Speaks::HttpServer | Speaks::HttpClient => {
                 format!("HTTP/1.1 {} X\r\nContent-Length: 40\r\n\r\n{}", 220 + n, "y".repeat(40)).into_bytes()
+            }
+            Speaks::FastCgiServer | Speaks::FastCgiClient => {
+                let head = format!("Status: {} X\r\n\r\n{}", 220 + n, "y".repeat(n));
+                [record(6, head.as_bytes()), record(6, &[b'y'; 40]), record(3, &[0; 8])].concat()
             }
             Speaks::Postgres => {
                 let begin = if n % 4 == 1 { [message(b'1', b""), message(b'2', b"")].concat() } else { Vec::new() };
@@ -115,6 +143,16 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
 }
 
+/// FastCGI's: of the one request that there is at a time.
+fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+    [&[1, kind, 0, 1, 0, content.len() as u8, 0, 0], content].concat()
+}
+
+/// A length of one byte.
+fn octet(text: &str) -> char {
+    char::from(text.len() as u8)
+}
+
 fn packet(sequence: u8, payload: &[u8]) -> Vec<u8> {
     [&(payload.len() as u32).to_le_bytes()[..3], &[sequence], payload].concat()
 }
@@ -134,7 +172,7 @@ impl Traffic {
         for (n, speaks) in ALL.into_iter().chain(ALL).enumerate() {
             let thread = (1 + n as Pid, 1);
             let socket = match speaks {
-                Speaks::HttpServer => world.accept(thread),
+                _ if speaks.is_server() => world.accept(thread),
                 _ => world.connect(thread, speaks.port()),
             };
             // Where a new connection's directions begin is known to the kernel.
@@ -154,7 +192,7 @@ impl Traffic {
             let next = usize::from(*order.next().unwrap()) % waiting.len();
             let (thread, socket, speaks, calls) = &mut waiting[next];
             let (number, client, bytes) = calls.pop_front().unwrap();
-            let direction = if client == (*speaks != Speaks::HttpServer) { Direction::Write } else { Direction::Read };
+            let direction = if client != speaks.is_server() { Direction::Write } else { Direction::Read };
             for part in bytes.chunks(piece) {
                 world.moved(*thread, *socket, direction, part);
                 exchange.push(number);

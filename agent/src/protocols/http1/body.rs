@@ -1,6 +1,6 @@
 //! Where a message's body ends (RFC 9112 §6 and §7), without looking at it.
 
-use super::head::{Head, split_once, trim};
+use crate::protocols::http::fields::{Fields, split_once, trim};
 
 /// Longest chunk-size line (with its extensions) or trailer line, bytes: the size such lines are limited to by servers
 /// (nginx, Go's net/http).
@@ -29,34 +29,34 @@ pub(super) enum Framing {
 pub(super) struct InvalidFraming;
 
 /// RFC 9112 §6.3 for a request.
-pub(super) fn of_request(head: &Head<'_>) -> Result<Framing, InvalidFraming> {
-    match transfer_encoding(head) {
+pub(super) fn of_request(fields: &Fields<'_>) -> Result<Framing, InvalidFraming> {
+    match transfer_encoding(fields) {
         Some(true) => Ok(Framing::Chunked),
         Some(false) => Err(InvalidFraming),
-        None => Ok(length(head)?.unwrap_or(Framing::Empty)),
+        None => Ok(length(fields)?.unwrap_or(Framing::Empty)),
     }
 }
 
 /// RFC 9112 §6.3 for a response; `to_head`: the request's method was HEAD.
-pub(super) fn of_response(head: &Head<'_>, status: u16, to_head: bool) -> Result<Framing, InvalidFraming> {
+pub(super) fn of_response(fields: &Fields<'_>, status: u16, to_head: bool) -> Result<Framing, InvalidFraming> {
     if to_head || matches!(status, 100..200 | 204 | 304) {
         return Ok(Framing::Empty);
     }
-    match transfer_encoding(head) {
+    match transfer_encoding(fields) {
         Some(true) => Ok(Framing::Chunked),
         Some(false) => Ok(Framing::Close),
-        None => Ok(length(head)?.unwrap_or(Framing::Close)),
+        None => Ok(length(fields)?.unwrap_or(Framing::Close)),
     }
 }
 
 /// Whether there is a Transfer-Encoding, which overrides Content-Length, and whether its last coding is `chunked`.
-fn transfer_encoding(head: &Head<'_>) -> Option<bool> {
-    head.elements("transfer-encoding").last().map(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+fn transfer_encoding(fields: &Fields<'_>) -> Option<bool> {
+    fields.elements("transfer-encoding").last().map(|coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Content-Length, where repeated equal values are one (RFC 9110 §8.6).
-fn length(head: &Head<'_>) -> Result<Option<Framing>, InvalidFraming> {
-    let mut lengths = head.elements("content-length").map(|digits| number(digits, 10));
+fn length(fields: &Fields<'_>) -> Result<Option<Framing>, InvalidFraming> {
+    let mut lengths = fields.elements("content-length").map(|digits| number(digits, 10));
     let Some(first) = lengths.next() else { return Ok(None) };
     if lengths.any(|other| other != first) {
         return Err(InvalidFraming);

@@ -3,11 +3,13 @@
 //! `httparse` is stricter than many servers: it refuses obs-fold in requests, more fields than it was given room for,
 //! and a head whose end was not captured. All three are to be reported here, so lines are split by hand, once.
 
-use std::borrow::Cow;
-
-use memchr::{memchr, memchr_iter};
-
-use crate::protocols::Guess;
+use crate::protocols::{
+    Guess,
+    http::{
+        Request,
+        fields::{Fields, Lines, is_space, split_once, trim},
+    },
+};
 
 /// Methods that are believed before their request line is complete; any other token needs the whole line.
 const COMMON_METHODS: &[&[u8]] =
@@ -22,8 +24,8 @@ const VERSION: &[u8] = b"HTTP/1.";
 pub(super) struct Head<'a> {
     /// The request or status line, without its line end.
     pub(super) start: &'a [u8],
-    /// Field names as sent, and their values without the white space around them.
-    fields: Vec<(&'a [u8], Cow<'a, [u8]>)>,
+    /// What follows it.
+    pub(super) fields: Fields<'a>,
 }
 
 impl<'a> Head<'a> {
@@ -31,39 +33,7 @@ impl<'a> Head<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Self {
         let mut lines = Lines(bytes);
         let start = lines.next().unwrap_or_default();
-        let mut fields: Vec<(&[u8], Cow<'_, [u8]>)> = Vec::new();
-        for line in lines {
-            if line.first().is_some_and(|&byte| is_space(byte)) {
-                // obs-fold (RFC 9112 §5.2): the line continues the field before it.
-                if let Some((_, value)) = fields.last_mut() {
-                    let value = value.to_mut();
-                    value.push(b' ');
-                    value.extend_from_slice(trim(line));
-                }
-            } else if let Some((name, value)) = split_once(line, b':') {
-                fields.push((trim(name), Cow::Borrowed(trim(value))));
-            }
-        }
-        Self { start, fields }
-    }
-
-    /// The values of all lines of this name, in order.
-    pub(super) fn values<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-        let same = move |(field, _): &&(&[u8], Cow<'_, [u8]>)| field.eq_ignore_ascii_case(name.as_bytes());
-        self.fields.iter().filter(same).map(|(_, value)| value.as_ref())
-    }
-
-    /// The first value of this name that is not empty.
-    pub(super) fn value<'h>(&'h self, name: &'h str) -> Option<&'h [u8]> {
-        self.values(name).find(|value| !value.is_empty())
-    }
-
-    /// The comma-separated elements of all lines of this name (RFC 9110 §5.6.1), empty ones left out.
-    pub(super) fn elements<'h>(&'h self, name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-        self.values(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .map(trim)
-            .filter(|element| !element.is_empty())
+        Self { start, fields: Fields::of_lines(lines) }
     }
 }
 
@@ -83,6 +53,12 @@ impl<'a> RequestLine<'a> {
         let (target, version) = (trim(rest.get(..end)?), version(rest.get(end + 1..)?)?);
         let valid = is_method(method) && target_start(method, target) == Guess::Client;
         valid.then_some(Self { method, target, version })
+    }
+
+    /// The request that has these fields.
+    pub(super) fn with(self, fields: Fields<'a>) -> Request<'a> {
+        let Self { method, target, version } = self;
+        Request { method, target: target.into(), fields, protocol: None, version, scheme: None, client: None }
     }
 }
 
@@ -175,59 +151,4 @@ fn is_method(bytes: &[u8]) -> bool {
 /// How many bytes of empty lines precede a head (RFC 9112 §2.2: to be ignored).
 pub(super) fn leading_line_ends(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| b"\r\n".contains(byte)).count()
-}
-
-/// Where the head ends (after its empty line), if it does. The first `searched` bytes are known not to hold the end.
-/// A bare LF ends a line as well as CRLF does (RFC 9112 §2.2).
-pub(super) fn find_end(bytes: &[u8], searched: usize) -> Option<usize> {
-    // The end is at most two bytes after a line's LF, so that LF may be two bytes back.
-    let from = searched.saturating_sub(3);
-    memchr_iter(b'\n', bytes.get(from..)?).find_map(|index| {
-        let after = from + index + 1;
-        match bytes.get(after..)? {
-            [b'\n', ..] => Some(after + 1),
-            [b'\r', b'\n', ..] => Some(after + 2),
-            _ => None,
-        }
-    })
-}
-
-/// Complete lines, without their line ends, up to an empty one.
-pub(super) struct Lines<'a>(pub(super) &'a [u8]);
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let end = memchr(b'\n', self.0)?;
-        let (line, rest) = (self.0.get(..end)?, self.0.get(end + 1..)?);
-        self.0 = rest;
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        (!line.is_empty()).then_some(line)
-    }
-}
-
-/// Splits at the first `separator`.
-pub(super) fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
-    let at = memchr(separator, bytes)?;
-    Some((bytes.get(..at)?, bytes.get(at + 1..)?))
-}
-
-/// Without the spaces and tabs around it.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [first, rest @ ..] = bytes
-        && is_space(*first)
-    {
-        bytes = rest;
-    }
-    while let [rest @ .., last] = bytes
-        && is_space(*last)
-    {
-        bytes = rest;
-    }
-    bytes
-}
-
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
 }

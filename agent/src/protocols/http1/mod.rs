@@ -11,25 +11,22 @@
 
 mod body;
 mod exchange;
-mod forwarded;
 mod head;
 mod requests;
 mod responses;
-mod span;
-mod target;
 
 use std::collections::VecDeque;
 
 use self::{
     body::{Chunked, Framing, Tail},
     exchange::{Open, Outcome},
-    head::{find_end, leading_line_ends, request_start, response_start},
+    head::{leading_line_ends, request_start, response_start},
 };
 use crate::{
     event::{End, Time},
     protocols::{
         Connection, ExchangeId, FOREVER, Guess, Hint, Input, Missing, Options, Protocol, Registration, Role, Signal,
-        Signals, Taken, held::Tally,
+        Signals, Taken, held::Tally, http::fields::find_end,
     },
     streams::Loss,
 };

@@ -4,11 +4,14 @@ use super::{
     Begin, Http1, OPEN_LIMIT, Partial, State,
     body::{self, Framing, Step},
     exchange::{Method, Open},
-    head::{Head, Lines, RequestLine, leading_line_ends, request_start},
+    head::{Head, RequestLine, leading_line_ends, request_start},
     take_head,
 };
 use crate::{
-    protocols::{FOREVER, Guess, IncomingContext, Input, Missing, Role, Signal, Signals, Taken, likeness::Likeness},
+    protocols::{
+        FOREVER, Guess, Input, Missing, Role, Signal, Signals, Taken,
+        http::{Request, fields::Lines},
+    },
     streams::Loss,
 };
 
@@ -75,7 +78,7 @@ impl Http1 {
         match self.requests.head_end(&input) {
             Some(end) => {
                 let head = Head::parse(input.bytes.get(..end).unwrap_or_default());
-                self.request(end, &head, input, signals)
+                self.request(end, head, input, signals)
             }
             None if input.bytes.len() < limit => Taken::More,
             None => {
@@ -88,19 +91,21 @@ impl Http1 {
     }
 
     /// A complete request head.
-    fn request(&mut self, bytes: usize, head: &Head<'_>, input: Input<'_>, signals: &mut Signals) -> Taken {
+    fn request(&mut self, bytes: usize, head: Head<'_>, input: Input<'_>, signals: &mut Signals) -> Taken {
         let Some(line) = RequestLine::parse(head.start) else {
             self.malformed(Role::Client, input.last, signals);
             return Taken::Bytes(bytes);
         };
-        if !self.open(&line, head, Begin::from(&input), signals) {
+        let request = line.with(head.fields);
+        if !self.open(&request, Begin::from(&input), signals) {
             return Taken::Bytes(bytes);
         }
-        let Ok(framing) = body::of_request(head) else {
+        let Ok(framing) = body::of_request(&request.fields) else {
             self.malformed(Role::Client, input.last, signals);
             return Taken::Bytes(bytes);
         };
-        let continues = head.elements("expect").any(|expected| expected.eq_ignore_ascii_case(b"100-continue"));
+        let continues =
+            request.fields.elements("expect").any(|expected| expected.eq_ignore_ascii_case(b"100-continue"));
         let taken = match framing {
             Framing::Empty => {
                 self.request_complete(signals);
@@ -120,7 +125,7 @@ impl Http1 {
 
     /// Opens the exchange of a request, unless its response could be taken for another's. Says whether the connection
     /// is still followed.
-    fn open(&mut self, line: &RequestLine<'_>, head: &Head<'_>, begin: Begin, signals: &mut Signals) -> bool {
+    fn open(&mut self, request: &Request<'_>, begin: Begin, signals: &mut Signals) -> bool {
         if self.responses.is_lost() {
             // A client that goes on at a turn has the response to what it asked before: what was seen of it is all.
             self.close_all(self.responses.last, signals);
@@ -135,11 +140,9 @@ impl Http1 {
         }
         let exchange = self.opened;
         self.opened += 1;
-        let lines = |name| head.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect();
-        let context = IncomingContext { traceparent: lines("traceparent"), tracestate: lines("tracestate") };
-        let likeness = Likeness::of_http(line.method, line.target);
+        let (context, likeness) = (request.context(), request.likeness());
         signals.push(Signal::Opened { exchange, start: begin.first, position: begin.position, context, likeness });
-        let open = Open::new(exchange, begin, line, head, &self.connection, &self.options);
+        let open = Open::new(exchange, begin, request, &self.connection, &self.options);
         self.open.push_back(open.kept_by(&self.tally));
         self.requests.body_of = Some(exchange);
         true
@@ -152,7 +155,7 @@ impl Http1 {
             return; // it has been answered, which was counted: the next response is another request's
         }
         if let Some(line) = Lines(&bytes).next().and_then(RequestLine::parse) {
-            self.open(&line, &Head::parse(&bytes), begin, signals);
+            self.open(&line.with(Head::parse(&bytes).fields), begin, signals);
         }
     }
 

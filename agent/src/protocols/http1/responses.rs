@@ -4,12 +4,12 @@ use super::{
     Http1, Partial, State,
     body::{self, Step},
     exchange::{Method, Open, Outcome},
-    head::{Head, Lines, leading_line_ends, parse_status_line, response_start},
+    head::{Head, leading_line_ends, parse_status_line, response_start},
     take_head,
 };
 use crate::{
     event::Time,
-    protocols::{FOREVER, Guess, Input, Missing, Role, Signal, Signals, Taken},
+    protocols::{FOREVER, Guess, Input, Missing, Role, Signal, Signals, Taken, http::fields::Lines},
     streams::Loss,
 };
 
@@ -83,14 +83,14 @@ impl Http1 {
             return Taken::Bytes(bytes);
         };
         let method = open.method();
-        open.answer(status, &head, &self.options);
+        open.answer(status, &head.fields, &self.options);
         if self.requests.is_lost() {
             self.request_sent(signals);
         }
         if status == 101 || (method == Method::Connect && (200..300).contains(&status)) {
             return self.switch(bytes, input.last, signals);
         }
-        let Ok(framing) = body::of_response(&head, status, method == Method::Head) else {
+        let Ok(framing) = body::of_response(&head.fields, status, method == Method::Head) else {
             self.malformed(Role::Server, input.last, signals);
             return Taken::Bytes(bytes);
         };
@@ -119,7 +119,7 @@ impl Http1 {
         if let Some(open) = self.open.front_mut().filter(|open| open.awaits_answer(begin.first))
             && status >= 200
         {
-            open.answer(status, &Head::parse(&bytes), &self.options);
+            open.answer(status, &Head::parse(&bytes).fields, &self.options);
         }
     }
 

@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     event::Address,
-    protocols::{Exchange, Role::*, testing::Driver},
-    traces::span::Value,
+    protocols::{
+        Exchange,
+        Role::*,
+        testing::{Driver, attributes, brief, closed},
+    },
 };
 
 /// A connection that was seen from its start, with `local_role` observed.
@@ -29,50 +32,6 @@ fn connection(local_role: Role) -> Connection {
     let server = Address::Inet("192.0.2.1".parse().unwrap(), 8080);
     let (local, peer) = if local_role == Client { (client, server) } else { (server, client) };
     Connection { local_role, local, peer, from_start: true }
-}
-
-/// Signals in short: `+0` opened, `.0` requested, `-0 200` closed with this status, `-0 !timeout` with this error,
-/// `~0` dropped.
-fn brief(signals: &[Signal]) -> Vec<String> {
-    let one = |signal: &Signal| match signal {
-        Signal::Opened { exchange, .. } => format!("+{exchange}"),
-        Signal::Requested(exchange) => format!(".{exchange}"),
-        Signal::Closed(exchange, what) => {
-            let told = attributes(what);
-            let status = told.get("http.response.status_code").map(|status| format!(" {status}")).unwrap_or_default();
-            let error = told.get("error.type").map(|error| format!(" !{error}")).unwrap_or_default();
-            format!("-{exchange}{status}{error}")
-        }
-        Signal::Ready => "ready".to_owned(),
-        Signal::Lost(loss) => format!("lost {loss}"),
-        Signal::Incomplete(_) => "lost incomplete".to_owned(),
-        Signal::Abandon(loss) => format!("abandon {loss}"),
-        Signal::Dropped(exchange) => format!("~{exchange}"),
-        Signal::Switched => "switched".to_owned(),
-    };
-    signals.iter().map(one).collect()
-}
-
-/// All attributes as text.
-fn attributes(exchange: &Exchange) -> BTreeMap<String, String> {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.to_string(),
-        Value::Int(number) => number.to_string(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Double(number) => number.to_string(),
-        Value::Strings(texts) => format!("{texts:?}"),
-    };
-    let told: BTreeMap<_, _> = exchange.attributes.iter().map(|(key, value)| (key.to_string(), text(value))).collect();
-    assert_eq!(told.len(), exchange.attributes.len(), "keys are unique");
-    told
-}
-
-/// The exchanges that were closed.
-fn closed(signals: &[Signal]) -> Vec<&Exchange> {
-    signals
-        .iter()
-        .filter_map(|signal| if let Signal::Closed(_, what) = signal { Some(&**what) } else { None })
-        .collect()
 }
 
 /// Runs a conversation whole, and again cut at every byte; both must tell the same. Returns the signals in short.

@@ -1,6 +1,6 @@
 //! Who the client is and what it asked for, as proxies pass it on (RFC 7239, and the `X-Forwarded-*` before it).
 
-use super::head::{Head, split_once, trim};
+use super::fields::{Fields, split_once, trim};
 
 /// What the first proxy said, or nobody.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,9 +14,9 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
-    pub(super) fn new(head: &Head<'_>) -> Self {
+    pub(super) fn new(fields: &Fields<'_>) -> Self {
         let mut found = Self::default();
-        for line in head.values("forwarded") {
+        for line in fields.values("forwarded") {
             for pair in split_unquoted(line) {
                 let Some((name, value)) = split_once(pair, b'=') else { continue };
                 let value = unquote(trim(value));
@@ -33,7 +33,7 @@ impl Forwarded {
                 place.get_or_insert(value);
             }
         }
-        let first = |name: &str| head.elements(name).next().map(<[u8]>::to_vec);
+        let first = |name: &str| fields.elements(name).next().map(<[u8]>::to_vec);
         found.client = found.client.or_else(|| first("x-forwarded-for"));
         found.client = found.client.map(|client| split_port(&client).0.to_vec());
         found.client = found.client.filter(|client| !client.is_empty() && !client.eq_ignore_ascii_case(b"unknown"));

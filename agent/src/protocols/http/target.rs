@@ -1,6 +1,6 @@
 //! What a request is for: its target (RFC 9112 §3.2) taken apart, and without secrets.
 
-use super::head::split_once;
+use super::fields::split_once;
 
 /// What stands in the place of a secret (OpenTelemetry, `url.full` and `url.query`).
 const REDACTED: &str = "REDACTED";

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use opentelemetry_semantic_conventions::attribute as key;
 
 use super::{
+    Request,
+    fields::Fields,
     forwarded::{Forwarded, scheme, split_port},
-    head::{Head, RequestLine},
     target::{Target, redact_query, redact_userinfo, without_userinfo},
 };
 use crate::{
@@ -32,60 +33,62 @@ fn known<'o>(method: &[u8], options: &'o Options) -> Option<&'o str> {
 }
 
 /// The attributes that the request's head decides.
-pub(super) fn of_request(
-    line: &RequestLine<'_>,
-    head: &Head<'_>,
-    connection: &Connection,
-    options: &Options,
-) -> Vec<Attribute> {
+pub(super) fn of_request(request: &Request<'_>, connection: &Connection, options: &Options) -> Vec<Attribute> {
+    let Request { method, target, fields, protocol, version, scheme: told_scheme, client: told_client } = request;
     let mut set = Attributes(Vec::with_capacity(USUAL_ATTRIBUTES));
-    match known(line.method, options) {
+    match known(method, options) {
         Some(method) => set.string(key::HTTP_REQUEST_METHOD, method.as_bytes()),
         None => {
             set.string(key::HTTP_REQUEST_METHOD, b"_OTHER");
-            set.string(key::HTTP_REQUEST_METHOD_ORIGINAL, line.method);
+            if !method.is_empty() {
+                set.string(key::HTTP_REQUEST_METHOD_ORIGINAL, method);
+            }
         }
     }
-    let target = Target::parse(line.method, line.target);
+    let target = Target::parse(method, target);
+    let scheme = || told_scheme.or(target.scheme).and_then(scheme);
     let query = target.query.map(|query| redact_query(query, &options.redacted_query_keys));
     match connection.local_role {
         Role::Server => {
-            let forwarded = Forwarded::new(head);
-            let scheme = forwarded.scheme.or_else(|| scheme(target.scheme?)).unwrap_or_else(|| "http".to_owned());
+            let forwarded = Forwarded::new(fields);
+            let scheme = forwarded.scheme.or_else(scheme).unwrap_or_else(|| "http".to_owned());
             set.string(key::URL_PATH, target.path);
             if let Some(query) = query {
                 set.string(key::URL_QUERY, query.as_bytes());
             }
-            let authority = forwarded.host.as_deref().or(target.authority).or_else(|| head.value("host"));
+            let authority = forwarded.host.as_deref().or(target.authority).or_else(|| fields.value("host"));
             set.server(authority, &scheme, &connection.local);
             set.string(key::URL_SCHEME, scheme.as_bytes());
-            match (forwarded.client, &connection.peer) {
-                (Some(client), _) => set.string(key::CLIENT_ADDRESS, &client),
+            match (forwarded.client.as_deref().or(*told_client), &connection.peer) {
+                (Some(client), _) => set.string(key::CLIENT_ADDRESS, client),
                 (None, Address::Inet(ip, _)) => set.string(key::CLIENT_ADDRESS, ip.to_string().as_bytes()),
                 (None, Address::Unix(..)) => {}
             }
-            if let Some(agent) = head.value("user-agent") {
+            if let Some(agent) = fields.value("user-agent") {
                 set.string(key::USER_AGENT_ORIGINAL, agent);
             }
         }
         Role::Client => {
-            let scheme = target.scheme.and_then(scheme).unwrap_or_else(|| "http".to_owned());
-            let authority = target.authority.or_else(|| head.value("host"));
+            let scheme = scheme().unwrap_or_else(|| "http".to_owned());
+            let authority = target.authority.or_else(|| fields.value("host"));
             set.server(authority, &scheme, &connection.peer);
             set.string(key::URL_FULL, full_url(&scheme, authority, &target, query, &connection.peer).as_bytes());
         }
     }
     set.peer(&connection.peer);
-    set.string(key::NETWORK_PROTOCOL_VERSION, line.version.as_bytes());
-    set.headers(key::HTTP_REQUEST_HEADER, head, options);
+    if let Some(protocol) = protocol {
+        set.string(key::NETWORK_PROTOCOL_NAME, protocol.as_bytes());
+    }
+    set.string(key::NETWORK_PROTOCOL_VERSION, version.as_bytes());
+    set.headers(key::HTTP_REQUEST_HEADER, fields, options);
     set.0
 }
 
 /// The attributes that the response's head decides.
-pub(super) fn of_response(status: u16, head: &Head<'_>, options: &Options) -> Vec<Attribute> {
+pub(super) fn of_response(status: u16, fields: &Fields<'_>, options: &Options) -> Vec<Attribute> {
     let mut set = Attributes::default();
     set.0.push((key::HTTP_RESPONSE_STATUS_CODE.into(), i64::from(status).into()));
-    set.headers(key::HTTP_RESPONSE_HEADER, head, options);
+    set.headers(key::HTTP_RESPONSE_HEADER, fields, options);
     set.0
 }
 
@@ -168,9 +171,9 @@ impl Attributes {
     }
 
     /// The headers the user asked for: one attribute a name, one string a line.
-    fn headers(&mut self, prefix: &'static str, head: &Head<'_>, options: &Options) {
+    fn headers(&mut self, prefix: &'static str, fields: &Fields<'_>, options: &Options) {
         for name in &options.http_headers {
-            let values: Vec<String> = head.values(name).map(bounded).collect();
+            let values: Vec<String> = fields.values(name).map(bounded).collect();
             if !values.is_empty() {
                 self.0.push((format!("{prefix}.{name}").into(), Value::Strings(values)));
             }
