@@ -165,6 +165,16 @@ impl Load {
     /// status 200 of all. `path` makes the path of the n-th request. A connection that the server closes after an answer
     /// is made anew.
     pub fn run(&mut self, total: usize, path: impl Fn(usize) -> String + Sync) -> Result<()> {
+        self.run_checked(total, path, |_, _| Ok(()))
+    }
+
+    /// The same, and `check` is given each number and its answer's body.
+    pub fn run_checked(
+        &mut self,
+        total: usize,
+        path: impl Fn(usize) -> String + Sync,
+        check: impl Fn(usize, &str) -> Result<()> + Sync,
+    ) -> Result<()> {
         let next = AtomicUsize::new(0);
         let work = |client: &mut Client| -> Result<()> {
             loop {
@@ -179,6 +189,7 @@ impl Load {
                 let response = client.get(&path).with_context(|| path.clone())?;
                 let body = String::from_utf8_lossy(&response.body);
                 ensure!(response.status == 200, "{path}: {} {body}", response.status);
+                check(number, &body)?;
             }
         };
         thread::scope(|scope| {
