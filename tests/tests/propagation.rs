@@ -406,7 +406,7 @@ fn no_call_joins_another_trace() -> Result<()> {
     let node = |environment: &[(String, String)]| App::node(&app("loop.js"), environment);
     let handing = |environment: &[(String, String)]| App::script(&app("handing.py"), environment);
     let coroutines = |environment: &[(String, String)]| App::script(&app("coroutines.py"), environment);
-    for connections in [1, 4, 32] {
+    for connections in [1, 4, 5, 6, 8, 32] {
         for (name, joins) in [
             ("node", joins(node, connections, 400)?),
             ("handing", joins(handing, connections, 400)?),
