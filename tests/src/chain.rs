@@ -58,12 +58,20 @@ pub fn warm_up(load: &mut Load, requests: usize) -> Result<()> {
     load.run(requests, |number| format!("/checkout?id={}", WARM_UP_IDS + number))
 }
 
+/// The trace and the span that a request's own `traceparent` names, which every second one has.
+fn header(id: usize) -> Option<(String, String)> {
+    id.is_multiple_of(2).then(|| (format!("{:032x}", id + 1), format!("{:016x}", id + 1)))
+}
+
 /// Sends the requests with the ids 0, 1, 2 and so on, and demands that each answer is its own: what Java and Go have put together of
 /// their statements and of the next service's answer.
 pub fn ask(load: &mut Load, requests: usize) -> Result<()> {
     load.run_checked(
         requests,
-        |id| format!("/checkout?id={id}"),
+        |id| {
+            let header = header(id).map(|(trace, span)| format!("traceparent: 00-{trace}-{span}-01"));
+            (format!("/checkout?id={id}"), header)
+        },
         |id, body| {
             let mut expected = "done\n".to_owned();
             for _service in ["Go", "Java"] {
@@ -161,6 +169,13 @@ pub fn judge(spans: &[Span], processes: &[BTreeSet<u32>], requests: usize) -> Ve
             };
             whole &= *trace.get_or_insert(&span.trace_id) == &span.trace_id;
             let parent = expected.parent();
+            if let (None, Some((trace, above))) = (parent, header(id)) {
+                if (&trace, &above) != (&span.trace_id, &span.parent_span_id) {
+                    verdict.wrong.push(format!("{expected} of {id} does not continue its header: {}", span.trace_id));
+                    whole = false;
+                }
+                continue;
+            }
             if span.parent_span_id.is_empty() {
                 if parent.is_some() {
                     *verdict.parentless.entry(expected.to_string()).or_default() += 1;
