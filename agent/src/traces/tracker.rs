@@ -72,6 +72,8 @@ struct Node {
     context: Option<RemoteContext>,
     /// The call carries the very context that its owner received.
     forwards: bool,
+    /// The program makes its span itself.
+    left: bool,
     /// Its response will not be seen completely.
     incomplete: bool,
 }
@@ -95,6 +97,8 @@ pub struct Request<'a> {
     pub position: u32,
     /// Its trace headers.
     pub context: IncomingContext,
+    /// The program makes a span of it itself.
+    pub left: bool,
     /// No other request was recognised in the same call.
     pub alone: bool,
     /// The answer to the connection's latest call was read in this turn.
@@ -216,6 +220,9 @@ impl Tracker {
             _ => lineage::Ids { span_id, trace_id, is_sent: false },
         };
         self.lineages.open(id, ids);
+        if request.left {
+            self.lineages.leave(id);
+        }
         let beside = match (request.role, told) {
             (Role::Server, Some((trace_id, Some(span_id)))) => {
                 Some(RemoteContext { trace_id, span_id, flags: SAMPLED | RANDOM, state: String::new() })
@@ -619,6 +626,7 @@ impl Tracker {
             owner: None,
             context: None,
             forwards: false,
+            left: request.left,
             incomplete: false,
         }
     }
@@ -627,6 +635,12 @@ impl Tracker {
     #[must_use]
     pub fn caller(&self, node: NodeId) -> Option<(Turn, Option<NodeId>)> {
         self.nodes.get(&node).map(|node| (node.turn, node.owner))
+    }
+
+    /// Whether the program makes an exchange's span itself.
+    #[must_use]
+    pub fn is_left(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.left)
     }
 
     /// The exchange's response will not be seen completely.
