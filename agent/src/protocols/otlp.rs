@@ -2,6 +2,8 @@
 //!
 //! No protocol of its own: it is looked for in bytes that HTTP/1 has, or that nobody wants (gRPC is HTTP/2, which is not read).
 
+use memchr::memmem;
+
 /// The end of the path by HTTP.
 const PATH: &[u8] = b"/v1/traces";
 
@@ -84,16 +86,7 @@ pub fn covered(bytes: &[u8]) -> Covered {
 }
 
 fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    let Some(first) = wanted.first() else { return true };
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        rest = rest.get(at..).unwrap_or_default();
-        if rest.starts_with(wanted) {
-            return true;
-        }
-        rest = rest.get(1..).unwrap_or_default();
-    }
-    false
+    memmem::find(bytes, wanted).is_some()
 }
 
 #[cfg(test)]
