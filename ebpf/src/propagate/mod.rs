@@ -3,7 +3,7 @@
 //! programs are removed by the verifier.
 
 mod adopt;
-mod head;
+mod named;
 mod options;
 mod work;
 
@@ -59,9 +59,9 @@ pub fn sending_first(inode: u64, fd: u64, call: &Call) {
 #[inline(always)]
 fn message_begins(inode: u64, call: &Call) {
     let is_request = work::is_request(payload::first_word(call));
-    let named = if is_request { head::named(call, call.length) } else { 0 };
-    message_sent(inode, named);
-    head::back(named);
+    let context = if is_request { named::find(call, call.length) } else { 0 };
+    message_sent(inode, context);
+    named::back(context);
 }
 
 /// A call has connected a socket, or begun to: what is sent on it first is sent for the request that the caller works for.
@@ -82,11 +82,11 @@ pub fn received(state: *mut SocketState, call: &Call, length: u32) {
             return;
         }
         let is_request = work::is_request(payload::first_word(call));
-        let named = if is_request { head::named(call, length as u64) } else { 0 };
-        if message_received(call.socket, position as u64, is_request as u64, named) != 0 {
+        let context = if is_request { named::find(call, length as u64) } else { 0 };
+        if message_received(call.socket, position as u64, is_request as u64, context) != 0 {
             request_begun(call.socket);
         }
-        head::back(named);
+        named::back(context);
     }
 }
 
@@ -115,7 +115,7 @@ extern "C" fn announce(fd: u64) -> u64 {
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn message_sent(inode: u64, named: u64) -> u64 {
+extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
     let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
     let caller = current();
     // SAFETY: words of a map value.
@@ -125,7 +125,7 @@ extern "C" fn message_sent(inode: u64, named: u64) -> u64 {
     }
     let turn = thread::turn(caller.tid);
     let mut trace = work::call(inode, caller, turn);
-    if let Some((header, span)) = head::ids(named) {
+    if let Some((header, span)) = named::ids(context) {
         // Who makes a header says whose child the next one is. One that is passed on unchanged leaves this call out.
         if !work::is_passed_on(inode, header, span) {
             return 0;
@@ -185,7 +185,7 @@ extern "C" fn response_received(inode: u64) -> u64 {
 /// The same bytes, if they came to a server. 1: they are a request whose trace is known now.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn message_received(inode: u64, position: u64, is_request: u64, named: u64) -> u64 {
+extern "C" fn message_received(inode: u64, position: u64, is_request: u64, context: u64) -> u64 {
     let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
     let caller = current();
     let turn = thread::turn(caller.tid);
@@ -200,14 +200,14 @@ extern "C" fn message_received(inode: u64, position: u64, is_request: u64, named
         let span = u64::from_ne_bytes(span_id);
         tell(caller, turn, inode, position as u32, meaning::ARRIVED, trace, span);
         if is_request != 0 {
-            let (trace, span) = match head::ids(named) {
+            let (trace, span) = match named::ids(context) {
                 Some(header) => header,
                 None => (trace, 0),
             };
             work::request(inode, caller, trace, span);
             return 1;
         }
-    } else if let Some((trace, span)) = head::ids(named) {
+    } else if let Some((trace, span)) = named::ids(context) {
         work::request(inode, caller, trace, span);
         return 1;
     } else if is_request != 0 {

@@ -25,35 +25,35 @@ const SHORTEST: u64 = 1 + NAME.len() as u64 + VALUE + 1;
 
 /// The header of a request that a call moves, `length` bytes of it; 0 if there is none. To be given [`back`].
 #[inline(always)]
-pub fn named(call: &Call, length: u64) -> u64 {
+pub fn find(call: &Call, length: u64) -> u64 {
     let (address, room) = payload::first_buffer(call);
-    find(address, if length < room { length } else { room })
+    find_named(address, if length < room { length } else { room })
 }
 
 /// The trace and the span.
 #[inline(always)]
-pub fn ids(named: u64) -> Option<(TraceId, u64)> {
-    if named == 0 {
+pub fn ids(context: u64) -> Option<(TraceId, u64)> {
+    if context == 0 {
         return None;
     }
-    let scratch = Room::of(named as u32 - 1).scratch()?;
-    // SAFETY: `find` has written them.
+    let scratch = Room::of(context as u32 - 1).scratch()?;
+    // SAFETY: `find_named` has written them.
     let [high, low, span] = unsafe { (*scratch).bytes.as_ptr().cast::<[u64; 3]>().read() };
     Some(([high, low], span))
 }
 
 /// It is needed no longer.
 #[inline(always)]
-pub fn back(named: u64) {
-    if named != 0 {
-        Room::of(named as u32 - 1).give_back();
+pub fn back(context: u64) {
+    if context != 0 {
+        Room::of(context as u32 - 1).give_back();
     }
 }
 
 /// A function of its own with plain numbers as arguments, so that the verifier checks it once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn find(address: u64, length: u64) -> u64 {
+extern "C" fn find_named(address: u64, length: u64) -> u64 {
     if address == 0 || length < SHORTEST {
         return 0;
     }
