@@ -2,7 +2,7 @@
 //!
 //! Three of them, one for each stage, each exact at every moment:
 //! - transfers of bytes = [`Events::data`] + [`Loss::RingFull`];
-//! - requests recognised = spans + [`Loss::Unfinished`] + never executed + still open ([`Requests`]);
+//! - requests recognised = spans + [`Loss::Unfinished`] + never executed + left to SDKs + still open ([`Requests`]);
 //! - spans = exported + [`Loss::QueueFull`] + [`Loss::ExportFailed`] + [`Loss::Rejected`] + still waiting.
 
 use crate::{
@@ -89,6 +89,8 @@ pub struct Requests {
     pub spans: u64,
     /// The server never executed them, because one before them had failed: no span, and nothing is missing.
     pub not_executed: u64,
+    /// The program makes a span of it itself.
+    pub left: u64,
     /// Under way.
     pub open: u64,
 }
@@ -97,8 +99,8 @@ impl Accounts {
     /// Requests for which no end is known: 0, or the accounting is wrong.
     #[must_use]
     pub fn unaccounted_requests(&self) -> i64 {
-        let Requests { opened, spans, not_executed, open } = self.requests;
-        let ended = spans + not_executed + open + self.losses.get(Loss::Unfinished);
+        let Requests { opened, spans, not_executed, left, open } = self.requests;
+        let ended = spans + not_executed + left + open + self.losses.get(Loss::Unfinished);
         opened.cast_signed() - ended.cast_signed()
     }
 }

@@ -13,9 +13,10 @@ use self::traces::{Followed, Traces, Waiting};
 use crate::{
     accounts::{Accounts, Events, Requests},
     event::{Context, Data, Direction, End, Event, Origin, Pid, Socket, SocketId, Task, Time},
-    protocols::{Options, Role, Signals},
+    protocols::{Options, Role, Signals, otlp::Covered},
     streams::{Connection, Loss, Losses, order::Order},
     traces::{
+        instrumented::Instrumented,
         span::{Evidence, Span, SpanId, TraceId},
         tracker::Tracker,
     },
@@ -94,6 +95,7 @@ impl Engine {
                 tracker: Tracker::new([0; 32], 0, weakest),
                 losses: Losses::default(),
                 requests: Requests::default(),
+                instrumented: Instrumented::default(),
                 idle: HashMap::new(),
             },
             events: Events::default(),
@@ -147,6 +149,13 @@ impl Engine {
             "each connection's bytes are counted"
         );
         self.held
+    }
+
+    /// Processes that turned out to trace themselves since this was asked, and what they cover.
+    pub fn instrumented(&mut self) -> Vec<(Pid, String, Covered)> {
+        let name =
+            |pid| self.traces.processes.get(&pid).map_or_else(String::new, |process| process.service_name().to_owned());
+        self.traces.instrumented.found().into_iter().map(|(pid, covered)| (pid, name(pid), covered)).collect()
     }
 
     /// Exchanges open now.
@@ -248,6 +257,7 @@ impl Engine {
             last_reader: None,
             missed_before: self.traces.missed(),
             idle_of: None,
+            exports: false,
         };
         if self.connections.len() == self.connections.cap().get()
             && let Some((&oldest, _)) = self.connections.peek_lru()
@@ -282,6 +292,7 @@ impl Engine {
         let before = followed.connection.held();
         let known = followed.connection.protocol();
 
+        self.traces.watch_exports(followed, data);
         self.traces.moved(followed, data, output);
         followed.connection.data(data, &self.traces.options, &mut self.signals);
         self.traces.apply(followed, (data.task, Some(data.direction)), &mut self.signals, output);
@@ -371,6 +382,7 @@ impl Engine {
             self.gone(socket, task, time, output);
         }
         self.traces.processes.remove(&pid);
+        self.traces.instrumented.exited(pid);
     }
 
     /// A socket's number is used again.

@@ -196,6 +196,17 @@ pub struct Socket {
     pub positions: Option<[u32; 2]>,
 }
 
+impl Socket {
+    /// Whether the other end is on this host for certain: a Unix socket, or TCP to the host itself.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match (&self.local, &self.peer) {
+            (Address::Inet(local, _), Address::Inet(peer, _)) => peer.is_loopback() || local == peer,
+            _ => true,
+        }
+    }
+}
+
 /// Bytes that one system call moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {

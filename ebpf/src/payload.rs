@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use aya_ebpf::helpers::{bpf_ktime_get_ns, generated};
+use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_probe_read_user, generated};
 use syspan_abi::{
     ALWAYS, BUDGET_MESSAGES, Counter, DataEvent, Kind, MAX_HEAD, MAX_TAIL, SocketState, direction, verdict,
 };
@@ -111,15 +111,30 @@ pub fn moved<const WAY: u32>(state: *mut SocketState, call: &Call, moved: &Moved
     }
 }
 
-/// The first 8 bytes that a call has moved, or whatever is there if it moved fewer; 0 where they are not in user memory.
+/// A user value, or zeros: nothing is lost if it is not there.
+#[inline(always)]
+fn peek<T: Copy + Default>(address: u64) -> T {
+    // SAFETY: the helper checks the source.
+    unsafe { bpf_probe_read_user(address as *const T) }.unwrap_or_default()
+}
+
+/// The address and length of a call's first buffer; zeros where it has none in user memory.
+#[inline(always)]
+pub fn first_buffer(call: &Call) -> (u64, u64) {
+    let vector = match call.op & !op::READ {
+        op::BUFFER => return (call.address, call.length),
+        op::VECTOR => call.address,
+        op::MESSAGE => peek::<MessageBuffers>(call.address + MESSAGE_BUFFERS).vector,
+        _ => return (0, 0),
+    };
+    let Iovec { base, length } = peek(vector);
+    (base, length)
+}
+
+/// The first 8 bytes that a call moves, or whatever is there if it moves fewer; 0 where they are not in user memory.
 #[inline(always)]
 pub fn first_word(call: &Call) -> u64 {
-    let Source { address, buffers } = source(call);
-    match (address, buffers) {
-        (0, _) => 0,
-        (_, 0) => user(address),
-        _ => user(user::<Iovec>(address).base),
-    }
+    peek(first_buffer(call).0)
 }
 
 /// Where the bytes of a call are, unless it moves several messages.

@@ -173,6 +173,16 @@ impl Load {
     /// status 200 of all. `path` makes the path of the n-th request. A connection that the server closes after an answer
     /// is made anew.
     pub fn run(&mut self, total: usize, path: impl Fn(usize) -> String + Sync) -> Result<()> {
+        self.run_checked(total, |number| (path(number), None), |_, _| Ok(()))
+    }
+
+    /// The same; `request` makes a header line as well, and `check` is given each number and its answer's body.
+    pub fn run_checked(
+        &mut self,
+        total: usize,
+        request: impl Fn(usize) -> (String, Option<String>) + Sync,
+        check: impl Fn(usize, &str) -> Result<()> + Sync,
+    ) -> Result<()> {
         let next = AtomicUsize::new(0);
         let work = |client: &mut Client| -> Result<()> {
             loop {
@@ -180,13 +190,16 @@ impl Load {
                 if number >= total {
                     return Ok(());
                 }
-                let path = path(number);
+                let (path, header) = request(number);
                 if client.closing {
                     *client = Client::connect_to(client.address)?;
                 }
-                let response = client.get(&path).with_context(|| path.clone())?;
+                let response = client
+                    .get_with(&path, &header.iter().map(String::as_str).collect::<Vec<_>>())
+                    .with_context(|| path.clone())?;
                 let body = String::from_utf8_lossy(&response.body);
                 ensure!(response.status == 200, "{path}: {} {body}", response.status);
+                check(number, &body)?;
             }
         };
         thread::scope(|scope| {

@@ -6,6 +6,7 @@ pub mod apps;
 pub mod bpf;
 pub mod causes;
 pub mod cgroup;
+pub mod chain;
 pub mod downstream;
 pub mod goroutines;
 pub mod http;

@@ -62,19 +62,28 @@ impl Network {
 
     /// Runs `work` in the server's namespace, with everything that it starts.
     pub fn on_server<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let path = format!("/run/netns/{}", self.server);
-        let namespace = File::open(&path).context(path)?;
-        // A thread of its own: a namespace is entered for good.
-        thread::scope(|scope| {
-            let thread = scope.spawn(move || {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                // Each connection begins as the first did: nothing is remembered of the ones before.
-                fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")?;
-                work()
-            });
-            thread.join().map_err(|_| anyhow!("the server's thread panicked")).flatten()
-        })
+        within(&self.server, work)
     }
+
+    /// The same in the client's.
+    pub fn on_client<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        within(&self.client, work)
+    }
+}
+
+fn within<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let path = format!("/run/netns/{namespace}");
+    let namespace = File::open(&path).context(path)?;
+    // A thread of its own: a namespace is entered for good.
+    thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            // Each connection begins as the first did: nothing is remembered of the ones before.
+            fs::write("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")?;
+            work()
+        });
+        thread.join().map_err(|_| anyhow!("the namespace's thread panicked")).flatten()
+    })
 }
 
 impl Drop for Network {

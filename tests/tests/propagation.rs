@@ -9,7 +9,7 @@ use serde_json::Value;
 use syspan_tests::{
     apps::App,
     bpf,
-    http::Load,
+    http::{Client, Load},
     network::{INTERFACE, Network, SERVER, SERVER_6},
     recording::{Recorder, Recording},
     segments::{self, Segment},
@@ -32,12 +32,12 @@ enum Connection {
 }
 
 /// A client of tests/apps/propagation that is connected, or waits to be let.
-struct Client {
+struct Talker {
     server: Server,
     folder: TempDir,
 }
 
-impl Client {
+impl Talker {
     /// Starts one in a namespace, which does these steps when it is told to.
     fn start(launcher: &[&str], address: &str, port: u16, steps: &[&str]) -> Result<Self> {
         let folder = TempDir::with_prefix("client-")?;
@@ -95,7 +95,7 @@ impl Talk {
         let file = folder.path().join("wire.pcap");
         let arguments = ["-i", INTERFACE, "-n", "--immediate-mode", "-s", "0"];
         let tcpdump = tcpdump::writing(&file, &arguments, &format!("tcp port {port}"))?;
-        let mut client = Client::start(&network.client(), address, port, steps)?;
+        let mut client = Talker::start(&network.client(), address, port, steps)?;
         if connection == Connection::Old {
             client.connect()?;
         }
@@ -209,7 +209,7 @@ fn a_trace_goes_on_behind_the_next_host() -> Result<()> {
         let downstream = format!("127.0.0.1:{}", last.port());
         let middle = server(&[("DOWNSTREAM".to_owned(), downstream)])?;
         let mut client =
-            Client::start(&network.client(), SERVER, middle.port(), &["get,/forward?id=1", "get,/forward?id=2"])?;
+            Talker::start(&network.client(), SERVER, middle.port(), &["get,/forward?id=1", "get,/forward?id=2"])?;
         let agent = |pids: &[u32]| {
             let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
             let selectors: Vec<&str> = pids.iter().flat_map(|pid| ["--pid", pid]).collect();
@@ -243,6 +243,57 @@ fn a_trace_goes_on_behind_the_next_host() -> Result<()> {
     })
 }
 
+/// A request that names its trace itself: what is sent on for it is in that trace. A header that is passed on leaves the call out, so the
+/// context beside it has the call's own span; one that the program makes says all by itself.
+#[test]
+fn a_trace_that_a_request_names_goes_on() -> Result<()> {
+    let last = server(&[])?;
+    let app = server(&[("DOWNSTREAM".to_owned(), format!("127.0.0.1:{}", last.port()))])?;
+    let recorder = Recorder::start(&["--propagate", "tcp", "--pid", &app.pid().to_string()])?;
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+    let line = |name: &str| format!("{name}00-{TRACE}-{SPAN}-01");
+    let long = format!("Cookie: {}", "c".repeat(1500));
+    let cases = [
+        ("/forward", vec![line("traceparent: ")], true),
+        ("/forward", vec![line("TraceParent:"), "tracestate: a=1".to_owned()], true),
+        ("/forward", vec![long, line("traceparent: \t ")], true),
+        ("/forward", vec![line("traceparent: ") + "-more"], true),
+        ("/pass", vec![line("traceparent: ")], true),
+        ("/own", vec![line("traceparent: ")], false),
+        ("/forward", vec![line("transparent: ")], false),
+        ("/forward", vec![line("traceparent: ").replace('b', "B")], false),
+        ("/forward", vec![line("traceparent: ").replace(TRACE, &"0".repeat(32))], false),
+        ("/forward", vec![line("traceparent: ") + "1"], false),
+        ("/forward", vec![], false),
+    ];
+    let mut client = Client::connect(app.port())?;
+    for (number, (path, headers, _)) in cases.iter().enumerate() {
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        ensure!(client.get_with(&format!("{path}?id={number}"), &headers)?.status == 200, "{headers:?}");
+    }
+    let recording = recorder.stop()?;
+    let sent = contexts(&recording, "write");
+    let mut positions = BTreeMap::new();
+    for (event, (_, bytes)) in recording.data()?.iter().zip(recording.captured()?) {
+        let number = bytes.strip_prefix("GET /item?id=").and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+        let position = event["position"].as_u64().and_then(|position| u32::try_from(position).ok());
+        if let (Some(number), Some(position), "write") = (number, position, event["direction"].as_str().unwrap_or("")) {
+            positions.insert(number, position);
+        }
+    }
+    for (number, (path, headers, goes_on)) in cases.iter().enumerate() {
+        let position = positions.get(&number).with_context(|| format!("no call of {number}"))?;
+        let ids = sent.get(position);
+        assert_eq!(ids.is_none(), *path == "/own", "{path} {headers:?}: {ids:?}");
+        if let Some(ids) = ids {
+            assert_eq!(&ids[..32] == TRACE, *goes_on, "{path} {headers:?}: {ids:?}");
+            assert_ne!(&ids[32..], SPAN, "{path} {headers:?}: the call has a span of its own");
+        }
+    }
+    Ok(())
+}
+
 /// The types of the programs that a process holds.
 fn program_types(pid: u32) -> Result<Vec<String>> {
     let mut types = bpf::Objects::held_by(pid)?.program_types()?;
@@ -274,7 +325,7 @@ fn killed_in_mid_stream() -> Result<()> {
         let folder = TempDir::with_prefix("propagation-")?;
         let end = folder.path().join("end");
         let step = format!("steadily,{}", end.display());
-        let mut client = Client::start(&network.client(), SERVER, app.port(), &[&step])?;
+        let mut client = Talker::start(&network.client(), SERVER, app.port(), &[&step])?;
         let pids = [client.pid(), app.pid()];
         let agent = || Syspan::run(&pids, &["--propagate", "tcp"]);
         let first = agent()?;
@@ -306,7 +357,7 @@ fn small_writes_are_not_slowed() -> Result<()> {
     network.on_server(|| {
         let app = server(&[])?;
         let run = |arguments: Option<&[&str]>| -> Result<Vec<f64>> {
-            let mut client = Client::start(&network.client(), SERVER, app.port(), &STEPS)?;
+            let mut client = Talker::start(&network.client(), SERVER, app.port(), &STEPS)?;
             let agent = arguments.map(|arguments| Syspan::run(&[client.pid(), app.pid()], arguments)).transpose()?;
             client.connect()?;
             client.begin()?;
@@ -406,7 +457,7 @@ fn no_call_joins_another_trace() -> Result<()> {
     let node = |environment: &[(String, String)]| App::node(&app("loop.js"), environment);
     let handing = |environment: &[(String, String)]| App::script(&app("handing.py"), environment);
     let coroutines = |environment: &[(String, String)]| App::script(&app("coroutines.py"), environment);
-    for connections in [1, 4, 32] {
+    for connections in [1, 4, 5, 32] {
         for (name, joins) in [
             ("node", joins(node, connections, 400)?),
             ("handing", joins(handing, connections, 400)?),

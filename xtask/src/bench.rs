@@ -30,7 +30,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("only root can measure: the agent loads eBPF programs");
     }
     setup::run(Scope::Everything)?;
-    setup::opentelemetry_sdk()?;
     build::release()?;
 
     // Results of recordings that are no longer made would be reported as well.

@@ -6,6 +6,7 @@ use super::Failure;
 use crate::{
     escape::harmless,
     processes::{
+        exporting,
         identity::Identifier,
         proc::Proc,
         reader::{self, Answer, Reader},
@@ -21,8 +22,16 @@ pub(super) fn check(selectors: &Selectors) -> Result<ExitCode, Failure> {
     let answers: Vec<Answer> = selected.iter().map(|(pid, _)| reader.read(*pid)).collect();
     reader.wait(&answers, reader::LIMIT);
     let mut rows = vec![["PID".into(), "SERVICE".into(), "NAMED BY".into(), "SELECTED BY".into(), "EXECUTABLE".into()]];
+    let mut instrumented = Vec::new();
     for ((pid, by), answer) in selected.iter().zip(&answers) {
         let Some(identity) = answer.best() else { continue };
+        if let Some(sign) = exporting::sign(&Proc::at("/proc"), *pid) {
+            let service = harmless(identity.process.service_name()).into_owned();
+            instrumented.push(format!(
+                "{service} (process {pid}) seems to export spans of its own ({sign}): once it is seen to, what they cover is left to it, \
+                 unless --sdk trace says otherwise"
+            ));
+        }
         let exe = identity.exe.as_ref().map(|exe| exe.display().to_string()).unwrap_or_default();
         let cells = [
             pid.to_string(),
@@ -46,6 +55,9 @@ pub(super) fn check(selectors: &Selectors) -> Result<ExitCode, Failure> {
     for row in rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         println!("{}", cells.join("  ").trim_end());
+    }
+    for sentence in instrumented {
+        println!("{sentence}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -177,6 +177,9 @@ struct Show {
     /// The weakest evidence that makes a parent; what has weaker evidence is linked, and is no child
     #[arg(long, value_enum, default_value_t = EvidenceArg::Handoff)]
     evidence: EvidenceArg,
+    /// What becomes of the requests of a program that exports spans of its own (docs/programs-that-trace-themselves.md)
+    #[arg(long, value_enum, default_value_t = SdkArg::Leave)]
+    sdk: SdkArg,
     /// Report how many rows a statement returned
     #[arg(long)]
     returned_rows: bool,
@@ -205,6 +208,14 @@ enum SqlTextArg {
     Raw,
     /// Left out
     Off,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SdkArg {
+    /// What its spans cover is left to it
+    Leave,
+    /// They have spans all the same
+    Trace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -299,6 +310,7 @@ impl Show {
                 SqlTextArg::Off => SqlText::Off,
             },
             returned_rows: self.returned_rows,
+            trace_instrumented: self.sdk == SdkArg::Trace,
             http_headers: self.http_header.iter().map(|name| name.to_ascii_lowercase()).collect(),
             ..protocols::Options::default()
         };

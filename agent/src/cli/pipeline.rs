@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     engine::{Advice, Engine, Output},
-    event::Time,
+    escape::harmless,
+    event::{Pid, Time},
+    protocols::otlp::Covered,
 };
 
 /// The kernel wakes the agent only when much is waiting; otherwise it comes by itself this often. Short enough for a live view, long
@@ -69,6 +71,9 @@ pub(super) fn run(
                 Advice::Sql(socket) => observer.follow_sql(socket),
             }
         }
+        for (pid, service, covered) in engine.instrumented() {
+            eprintln!("syspan: {}", instrumented(pid, &service, covered));
+        }
         if last {
             observer.finish(|event| engine.step(event, &mut output));
             engine.finish(&mut output);
@@ -81,4 +86,12 @@ pub(super) fn run(
             return Ok(());
         }
     }
+}
+
+/// A process traces itself.
+fn instrumented(pid: Pid, service: &str, covered: Covered) -> String {
+    let (service, covered) = (harmless(service), covered.words());
+    format!(
+        "{service} (process {pid}) exports {covered} spans of its own, which are left to it (--sdk trace has syspan's as well)"
+    )
 }

@@ -10,6 +10,7 @@ mod contexts;
 mod event_loops;
 mod headers;
 mod inference;
+mod instrumented;
 mod losses;
 mod simulation;
 

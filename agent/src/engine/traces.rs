@@ -11,10 +11,14 @@ use crate::{
     accounts::Requests,
     event::{Address, Data, Direction, Pid, Socket, SocketId, Task, Turn},
     processes::{Process, Runtime},
-    protocols::{ExchangeId, Options, Role, Signal, Signals},
+    protocols::{
+        ExchangeId, Options, Role, Signal, Signals,
+        otlp::{self, Beginning},
+    },
     streams::{Connection, Loss, Losses},
     traces::{
         inference::Freed,
+        instrumented::Instrumented,
         lineage::Settlement,
         tracker::{NodeId, Request, Tracker},
     },
@@ -28,6 +32,8 @@ pub(super) struct Traces {
     pub(super) losses: Losses,
     /// `open` is the tracker's to know.
     pub(super) requests: Requests,
+    /// Programs that trace themselves.
+    pub(super) instrumented: Instrumented,
     /// By process and server.
     pub(super) idle: HashMap<(Pid, Address), Idle>,
 }
@@ -66,6 +72,8 @@ pub(super) struct Followed {
     pub(super) missed_before: u64,
     /// The process that it is counted for as idle.
     pub(super) idle_of: Option<Pid>,
+    /// The request that is being sent is an export of the program's own spans.
+    pub(super) exports: bool,
 }
 
 /// Who waits for something on a client's connection that is no exchange: that it is set up, or that a message which makes no
@@ -140,6 +148,37 @@ impl Traces {
         }
     }
 
+    /// Looks for exports of spans in what a process sends and receives.
+    pub(super) fn watch_exports(&mut self, followed: &mut Followed, data: &Data) {
+        if self.options.trace_instrumented {
+            return;
+        }
+        let protocol = followed.connection.protocol();
+        if followed.connection.is_over() || !matches!(protocol, Some("http") | None) {
+            return;
+        }
+        let (pid, sends) = (data.task.pid, data.direction == Direction::Write);
+        let beginning = otlp::beginning(&data.head, protocol.is_none());
+        match beginning {
+            Beginning::Spans if sends => followed.exports = true,
+            Beginning::Spans => self.instrumented.receives(pid),
+            Beginning::Other => followed.exports = false,
+            Beginning::Nothing => {}
+        }
+        if followed.exports && sends {
+            for bytes in [&data.head, &data.tail] {
+                self.instrumented.exports(pid, otlp::covered(bytes));
+            }
+        }
+    }
+
+    /// Whether the process makes a span of this request itself. Its exports are nobody's.
+    fn is_left(&self, followed: &Followed, pid: Pid, role: Role, named: bool) -> bool {
+        let protocol = followed.connection.protocol().unwrap_or_default();
+        self.instrumented.covers(pid, protocol, role, named)
+            || (role == Role::Client && followed.exports && self.instrumented.contains(pid))
+    }
+
     /// A client has written something that opened no exchange, with none under way.
     pub(super) fn asked(&mut self, followed: &mut Followed, data: &Data) {
         let quiet = matches!(followed.waiting, Waiting::Nobody | Waiting::Answered(..)) && followed.open.is_empty();
@@ -191,7 +230,9 @@ impl Traces {
                     let reserved = followed.reserved.take();
                     // Before the exchange counts: both at once would look like two calls.
                     self.served(followed);
+                    let left = self.is_left(followed, task.pid, role, !context.traceparent.is_empty());
                     let request = Request {
+                        left,
                         socket: &followed.connection.socket,
                         role,
                         task,
@@ -224,7 +265,10 @@ impl Traces {
                 Signal::Closed(exchange, done) => {
                     let Some(node) = followed.open.remove(&exchange) else { continue };
                     followed.last_caller = self.tracker.caller(node).map(|(caller, _)| caller);
-                    self.requests.spans += 1;
+                    match self.tracker.is_left(node) {
+                        true => self.requests.left += 1,
+                        false => self.requests.spans += 1,
+                    }
                     self.tracker.closed(node, task, *done, &mut output.spans);
                 }
                 Signal::Dropped(exchange) => {

@@ -89,9 +89,9 @@ pub(super) fn message(snapshot: &Snapshot, syspan: &Process, period: Period) -> 
 }
 
 fn of_engine(Accounts { events, requests, losses }: &Accounts, period: Period) -> Vec<Metric> {
-    let &Requests { opened, spans, not_executed, open } = requests;
+    let &Requests { opened, spans, not_executed, left, open } = requests;
     let unfinished = losses.get(Loss::Unfinished);
-    let outcomes = [("span", spans), ("not_executed", not_executed), ("unfinished", unfinished)];
+    let outcomes = [("span", spans), ("not_executed", not_executed), ("left_to_sdk", left), ("unfinished", unfinished)];
     let sum = |instrument, points: Vec<Point>| instrument_sum(instrument, points, period);
     vec![
         sum(
@@ -256,7 +256,7 @@ mod tests {
         let mut losses = Losses::default();
         losses.add(Loss::Unfinished, 3);
         losses.add(Loss::RingFull, 8);
-        let requests = Requests { opened: 120, spans: 100, not_executed: 2, open: 15 };
+        let requests = Requests { opened: 120, spans: 100, not_executed: 2, left: 0, open: 15 };
         let accounts = Accounts { events: Events { data: 240, ..Events::default() }, requests, losses };
         let report = ExportReport { exported: 50, rejected: 4, failed: 16, unsent: 9, queue_full: 10 };
         let pending = Pending { waiting: 12, in_flight: 8, capacity: 64 };

@@ -149,7 +149,15 @@ fn sums(accounts: &Accounts, report: Option<&ExportReport>) -> String {
     let lost = |loss: Loss| (losses.get(loss), loss.name());
     let mut sums = vec![
         sum("transfer", &[(events.data, "seen"), lost(Loss::RingFull)]),
-        sum("request", &[(requests.spans, "spans"), lost(Loss::Unfinished), (requests.not_executed, "not executed")]),
+        sum(
+            "request",
+            &[
+                (requests.spans, "spans"),
+                lost(Loss::Unfinished),
+                (requests.not_executed, "not executed"),
+                (requests.left, "left to SDKs"),
+            ],
+        ),
     ];
     if let Some(&ExportReport { exported, rejected, failed, unsent: _, queue_full }) = report {
         let (rejected, failed) = ((rejected, Loss::Rejected.name()), (failed, Loss::ExportFailed.name()));
@@ -221,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_run_without_losses_ends_with_one_line() {
-        let requests = Requests { opened: 3, spans: 1, not_executed: 2, open: 0 };
+        let requests = Requests { opened: 3, spans: 1, not_executed: 2, left: 0, open: 0 };
         let accounts = Accounts { requests, ..Accounts::default() };
         assert_eq!(summary(&accounts, None), "syspan: 1 span, nothing lost");
         let report = ExportReport { exported: 1, ..ExportReport::default() };
@@ -232,7 +240,7 @@ mod tests {
     fn the_summary_names_every_loss_and_accounts_for_everything() {
         let accounts = Accounts {
             events: Events { data: 40, ..Events::default() },
-            requests: Requests { opened: 20, spans: 17, not_executed: 1, open: 0 },
+            requests: Requests { opened: 20, spans: 17, not_executed: 1, left: 0, open: 0 },
             losses: losses(&[(Loss::RingFull, 7), (Loss::Unfinished, 2)]),
         };
         assert_eq!(

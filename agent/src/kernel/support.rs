@@ -223,6 +223,7 @@ impl Capability {
 pub fn doctor(host: &Host) -> Report {
     let mut checks = vec![kernel(host), type_information(host), lockdown(host)];
     checks.extend(capabilities(host));
+    checks.push(uprobes(host));
     checks.push(unprivileged_bpf(host));
     checks.extend(memlock(host));
     checks.extend([pid_namespace(host), cgroups(host)]);
@@ -319,6 +320,23 @@ fn capabilities(host: &Host) -> Vec<Check> {
             "run as root or grant CAP_DAC_READ_SEARCH, or --port and OTEL_SERVICE_NAME work for the own user's processes only",
         ),
     ]
+}
+
+/// From this kernel on, uprobes were seen to take `CAP_SYS_ADMIN`; older ones give them for `CAP_PERFMON`.
+const UPROBES_FOR_ADMIN: (u32, u32) = (6, 18);
+
+/// Probes in functions of programs: of Go's net/http.
+fn uprobes(host: &Host) -> Check {
+    const NAME: &str = "uprobes";
+    let admin = Capability::SysAdmin.is_in(host.capabilities().unwrap_or(0));
+    if admin || host.kernel().is_none_or(|version| version < UPROBES_FOR_ADMIN) {
+        return Check::ok(NAME, "see for which request a Go program's http.Client sends another");
+    }
+    Check::warning(
+        NAME,
+        "no permission to see for which request a Go program's http.Client sends another",
+        "run as root or grant CAP_SYS_ADMIN, or the parents of such calls have weaker evidence, or are missing",
+    )
 }
 
 fn unprivileged_bpf(host: &Host) -> Check {

@@ -68,6 +68,18 @@ fn a_usual_host_is_supported() {
 }
 
 #[test]
+fn uprobes_take_more_on_newer_kernels() {
+    let fake = Fake::new();
+    assert_eq!(fake.status("uprobes"), Some(Status::Ok));
+    fake.write("proc/sys/kernel/osrelease", "6.18.44\n");
+    assert_eq!(fake.status("uprobes"), Some(Status::Warning));
+    assert!(fake.report().supported);
+    assert_eq!(fake.report().restrictions().count(), 0, "a run does not speak of it: there may be no such program");
+    fake.capabilities(&[2, 19, 21, 38, 39]);
+    assert_eq!(fake.status("uprobes"), Some(Status::Ok));
+}
+
+#[test]
 fn what_is_required_is_named_with_its_remedy() {
     let fake = Fake::new();
     fake.write("proc/sys/kernel/osrelease", "5.4.0-190-generic\n");

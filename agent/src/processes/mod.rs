@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod cgroup;
+pub mod exporting;
 #[cfg(test)]
 pub(crate) mod fake;
 mod functions;

@@ -27,6 +27,8 @@ const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 const KERNEL_THREAD: u64 = 0x0020_0000;
 /// `TCP_LISTEN` of include/net/tcp_states.h, as `/proc/net/tcp` writes it.
 const LISTEN: &str = "0A";
+/// And of a connection.
+const ESTABLISHED: &str = "01";
 
 /// A proc file system.
 #[derive(Debug, Clone)]
@@ -272,6 +274,19 @@ impl Proc {
         found
     }
 
+    /// The established TCP connections to these ports in the process's network namespace: inode number and port. Where there are very many
+    /// connections, only some of them.
+    #[must_use]
+    pub fn connections(&self, pid: Pid, ports: &[u16]) -> Vec<(u64, u16)> {
+        let mut found = Vec::new();
+        for file in ["net/tcp", "net/tcp6"] {
+            let Ok(file) = File::open(self.path(pid, file)) else { continue };
+            let lines = BufReader::new(file.take(MAX_SOCKETS_FILE)).lines().map_while(Result::ok);
+            found.extend(lines.filter_map(|line| connection(&line)).filter(|(_, port)| ports.contains(port)));
+        }
+        found
+    }
+
     /// The inode numbers of the sockets a process holds.
     #[must_use]
     pub fn sockets(&self, pid: Pid) -> Vec<u64> {
@@ -309,6 +324,16 @@ fn listener(line: &str) -> Option<(u64, u16)> {
         return None;
     }
     let port = u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?;
+    Some((fields.get(9)?.parse().ok()?, port))
+}
+
+/// An established connection of such a line: its inode number and the other end's port.
+fn connection(line: &str) -> Option<(u64, u16)> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().take(10).collect();
+    if *fields.get(3)? != ESTABLISHED {
+        return None;
+    }
+    let port = u16::from_str_radix(fields.get(2)?.rsplit_once(':')?.1, 16).ok()?;
     Some((fields.get(9)?.parse().ok()?, port))
 }
 

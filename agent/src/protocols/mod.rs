@@ -10,6 +10,7 @@ mod http;
 pub mod http1;
 pub mod likeness;
 pub mod mysql;
+pub mod otlp;
 pub mod postgres;
 pub mod sql;
 #[cfg(test)]
@@ -105,6 +106,8 @@ pub struct Options {
     pub http_headers: Vec<String>,
     /// URL query keys whose values are redacted (case-sensitive).
     pub redacted_query_keys: Vec<String>,
+    /// Whether a program's requests make spans although it exports its own (`--sdk trace`).
+    pub trace_instrumented: bool,
 }
 
 /// What `db.query.text` holds.
@@ -130,6 +133,7 @@ impl Default for Options {
             http_methods: owned(&[
                 "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE",
             ]),
+            trace_instrumented: false,
             http_headers: Vec::new(),
             redacted_query_keys: owned(&[
                 "X-Amz-Signature",

@@ -107,6 +107,8 @@ struct Lineage {
     link: Option<(Link, Known)>,
     /// Those that wait for this one's trace.
     below: Vec<NodeId>,
+    /// Its span is left to the program: what is below it belongs below its own parent.
+    is_left: bool,
     /// The exchange is over.
     over: bool,
     /// Its span, while it waits.
@@ -135,10 +137,18 @@ impl Lineages {
             parent: None,
             link: None,
             below: Vec::new(),
+            is_left: false,
             over: false,
             span: None,
         };
         self.lineages.insert(id, lineage);
+    }
+
+    /// The program makes this exchange's span itself.
+    pub fn leave(&mut self, id: NodeId) {
+        if let Some(lineage) = self.lineages.get_mut(&id) {
+            lineage.is_left = true;
+        }
     }
 
     /// Spans that wait for their trace.
@@ -161,7 +171,9 @@ impl Lineages {
             if let Some(mut span) = lineage.span.take() {
                 self.waiting -= 1;
                 stamp(&mut span, lineage);
-                spans.push(*span);
+                if !lineage.is_left {
+                    spans.push(*span);
+                }
             }
             for child in below {
                 if let Some(Lineage { standing: Standing::Waits(settlement), .. }) = self.lineages.get(&child) {
@@ -195,10 +207,11 @@ impl Lineages {
             return None;
         };
         let (context, span_id) = (context.clone(), above.span_id);
+        let instead = above.is_left.then_some(above.parent);
         let lineage = self.lineages.get_mut(&id)?;
         let elsewhere = lineage.is_sent && lineage.trace_id != context.trace_id;
         if matches!(settlement, Settlement::Child(..)) && !elsewhere {
-            lineage.parent = Some((parent(span_id, known), known));
+            lineage.parent = instead.unwrap_or(Some((parent(span_id, known), known)));
             return Some(context);
         }
         let Context { trace_id, flags, .. } = context;
@@ -227,7 +240,9 @@ impl Lineages {
         lineage.over = true;
         if matches!(lineage.standing, Standing::Settled(_)) {
             stamp(&mut span, lineage);
-            spans.push(span);
+            if !lineage.is_left {
+                spans.push(span);
+            }
             match lingers {
                 Some(time) => self.lingering.push_back((time, id)),
                 None => drop(self.lineages.remove(&id)),
@@ -273,7 +288,7 @@ fn stamp(span: &mut Span, lineage: &mut Lineage) {
         span.trace_flags = context.flags;
         span.trace_state = context.state.to_string();
     }
-    if let Some((parent, known)) = lineage.parent.take() {
+    if let Some((parent, known)) = lineage.parent {
         span.parent = Some(parent);
         span.attributes.extend(known.attributes());
     }

@@ -5,6 +5,7 @@ pub mod ends;
 pub mod handoffs;
 pub mod ids;
 pub mod inference;
+pub mod instrumented;
 pub mod lineage;
 pub mod span;
 pub mod tasks;

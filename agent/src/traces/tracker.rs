@@ -72,6 +72,8 @@ struct Node {
     context: Option<RemoteContext>,
     /// The call carries the very context that its owner received.
     forwards: bool,
+    /// The program makes its span itself.
+    left: bool,
     /// Its response will not be seen completely.
     incomplete: bool,
 }
@@ -95,6 +97,8 @@ pub struct Request<'a> {
     pub position: u32,
     /// Its trace headers.
     pub context: IncomingContext,
+    /// The program makes a span of it itself.
+    pub left: bool,
     /// No other request was recognised in the same call.
     pub alone: bool,
     /// The answer to the connection's latest call was read in this turn.
@@ -208,20 +212,23 @@ impl Tracker {
         let (span_id, trace_id) = (self.ids.span(), self.ids.trace());
         let ids = match told {
             Some((trace_id, Some(span_id))) if request.role == Role::Client => {
-                lineage::Ids { span_id, trace_id, is_sent: true }
+                // Within this host nobody needs what was sent: both ends are seen.
+                lineage::Ids { span_id, trace_id, is_sent: !request.socket.is_local() }
             }
             // What it causes was sent in this trace.
             Some((trace_id, None)) => lineage::Ids { span_id, trace_id, is_sent: false },
             _ => lineage::Ids { span_id, trace_id, is_sent: false },
         };
         self.lineages.open(id, ids);
-        // It came beside the request: a header in it says more.
-        let context = context.or_else(|| match (request.role, told) {
+        if request.left {
+            self.lineages.leave(id);
+        }
+        let beside = match (request.role, told) {
             (Role::Server, Some((trace_id, Some(span_id)))) => {
                 Some(RemoteContext { trace_id, span_id, flags: SAMPLED | RANDOM, state: String::new() })
             }
             _ => None,
-        });
+        };
         if let Some((first, settlement)) = &request.follows {
             self.nodes.insert(id, self.node(Kind::Client, &request));
             let settlement = settlement.clone().or_else(|| self.decided_late.get(first).cloned());
@@ -233,7 +240,7 @@ impl Tracker {
             return (id, None);
         }
         let (node, settlement) = match request.role {
-            Role::Server => self.serve(id, &request, context),
+            Role::Server => self.serve(id, &request, context, beside),
             Role::Client => self.call(id, &request, context, runtime),
         };
         self.nodes.insert(id, node);
@@ -310,17 +317,19 @@ impl Tracker {
         id: NodeId,
         request: &Request<'_>,
         context: Option<RemoteContext>,
+        beside: Option<RemoteContext>,
     ) -> (Node, Option<Settlement>) {
         let client = self.ends.take(request.socket, request.position, request.start);
         let client = client.filter(|client| self.nodes.contains_key(client));
         let forwarded = client.and_then(|client| self.nodes.get(&client)).is_some_and(|client| client.forwards);
         let header = Known::by(Evidence::Header, true);
-        let settlement = match (&context, client) {
-            (Some(remote), _) if !forwarded => Settlement::Continues(remote.clone(), header),
+        let remote = incoming(context.as_ref(), beside);
+        let settlement = match (remote, client) {
+            (Some(remote), _) if context.is_some() && !forwarded => Settlement::Continues(remote, header),
             (_, Some(client)) if self.weakest >= Evidence::Socket => {
                 Settlement::Child(client, Known::by(Evidence::Socket, true))
             }
-            (Some(remote), _) => Settlement::Continues(remote.clone(), header),
+            (Some(remote), _) => Settlement::Continues(remote, header),
             (None, Some(client)) => Settlement::Linked(client, Known::by(Evidence::Socket, true)),
             (None, None) => Settlement::Root,
         };
@@ -630,6 +639,7 @@ impl Tracker {
             owner: None,
             context: None,
             forwards: false,
+            left: request.left,
             incomplete: false,
         }
     }
@@ -638,6 +648,12 @@ impl Tracker {
     #[must_use]
     pub fn caller(&self, node: NodeId) -> Option<(Turn, Option<NodeId>)> {
         self.nodes.get(&node).map(|node| (node.turn, node.owner))
+    }
+
+    /// Whether the program makes an exchange's span itself.
+    #[must_use]
+    pub fn is_left(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.left)
     }
 
     /// The exchange's response will not be seen completely.
@@ -713,5 +729,17 @@ impl Tracker {
 
     fn wall(&self, time: Time) -> u64 {
         time.saturating_add_signed(self.wall_offset)
+    }
+}
+
+/// The caller of a request by its own header and by what came beside it. If both name one trace, the header was passed on or made within
+/// the sender, whose span, which came beside it, is between. If not, a header says more.
+fn incoming(header: Option<&RemoteContext>, beside: Option<RemoteContext>) -> Option<RemoteContext> {
+    match (header, beside) {
+        (Some(header), Some(beside)) if beside.trace_id == header.trace_id => {
+            Some(RemoteContext { span_id: beside.span_id, ..header.clone() })
+        }
+        (Some(header), _) => Some(header.clone()),
+        (None, beside) => beside,
     }
 }

@@ -35,6 +35,7 @@ pub fn exit_connect(caller: Caller, turn: u32, call: &Call, result: i64) {
     }
     if let Some(file) = socket::of_descriptor(call.fd as u64) {
         socket::first_sight(file, caller, turn, call.time, origin::CONNECTED);
+        propagate::connected(file.inode);
     }
 }
 

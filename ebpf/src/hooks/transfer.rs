@@ -51,6 +51,7 @@ pub fn enter_splice(caller: Caller, arguments: &Arguments) {
 fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
     let Some(file) = socket::of_descriptor(fd) else { return };
     let (mut position, mut positioned) = (0, 0);
+    let bytes = Call { address, length, op, ..Call::default() };
     match socket::state(file) {
         socket::State::Ignored => return,
         socket::State::Followed(state) => {
@@ -58,7 +59,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 (position, positioned) = (sequence, 1);
             }
             if op & op::READ == 0 {
-                propagate::sending(file.inode, state);
+                propagate::sending(file.inode, state, &bytes);
             }
         }
         socket::State::Unknown => {
@@ -66,7 +67,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 return;
             }
             if op & op::READ == 0 {
-                propagate::sending_first(file.inode, fd);
+                propagate::sending_first(file.inode, fd, &bytes);
             }
         }
     }
@@ -78,7 +79,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
         unsafe { bpf_ktime_get_ns() }
     };
     let (socket, fd) = (file.inode, fd as i32);
-    let call = Call { time, socket, address, length, op, fd, position, positioned, ..Call::default() };
+    let call = Call { time, socket, fd, position, positioned, ..bytes };
     thread::begin(caller, &call);
 }
 

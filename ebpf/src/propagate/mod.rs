@@ -3,6 +3,7 @@
 //! programs are removed by the verifier.
 
 mod adopt;
+mod named;
 mod options;
 mod work;
 
@@ -15,6 +16,7 @@ use aya_ebpf::{
 use syspan_abi::{
     Counter, Header, Kind, Observed, SocketState, direction, origin,
     propagation::{Carried, ContextEvent, Outgoing, Place, meaning},
+    verdict,
 };
 
 use crate::{
@@ -38,19 +40,35 @@ pub type TraceId = [u64; 2];
 /// A call that sends on a followed socket is entered: if it begins a message of a client, that is a request, and the ids of its
 /// span are made now, before TCP sees the first byte.
 #[inline(always)]
-pub fn sending(inode: u64, state: *mut SocketState) {
+pub fn sending(inode: u64, state: *mut SocketState, call: &Call) {
     // SAFETY: a word of a map value.
     if config!(propagate) != 0 && unsafe { (*state).last } != direction::WRITE + 1 {
-        message_sent(inode);
+        message_begins(inode, call);
     }
 }
 
 /// The same for a socket that was connected before the agent came and is used for the first time.
 #[inline(always)]
-pub fn sending_first(inode: u64, fd: u64) {
+pub fn sending_first(inode: u64, fd: u64, call: &Call) {
     if config!(propagate) != 0 {
         announce(fd);
-        message_sent(inode);
+        message_begins(inode, call);
+    }
+}
+
+#[inline(always)]
+fn message_begins(inode: u64, call: &Call) {
+    let is_request = work::is_request(payload::first_word(call));
+    let context = if is_request { named::find(call, call.length) } else { 0 };
+    message_sent(inode, context);
+    named::back(context);
+}
+
+/// A call has connected a socket, or begun to: what is sent on it first is sent for the request that the caller works for.
+#[inline(always)]
+pub fn connected(inode: u64) {
+    if config!(propagate) != 0 {
+        connection_opened(inode);
     }
 }
 
@@ -60,11 +78,15 @@ pub fn received(state: *mut SocketState, call: &Call, length: u32) {
     // SAFETY: a word of a map value.
     if config!(propagate) != 0 && unsafe { (*state).last } != direction::READ + 1 {
         let position = socket::position_of_read(state, call, length);
-        if response_received(call.socket) == 0
-            && message_received(call.socket, position as u64, payload::first_word(call)) != 0
-        {
+        if response_received(call.socket) != 0 {
+            return;
+        }
+        let is_request = work::is_request(payload::first_word(call));
+        let context = if is_request { named::find(call, length as u64) } else { 0 };
+        if message_received(call.socket, position as u64, is_request as u64, context) != 0 {
             request_begun(call.socket);
         }
+        named::back(context);
     }
 }
 
@@ -93,16 +115,27 @@ extern "C" fn announce(fd: u64) -> u64 {
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn message_sent(inode: u64) -> u64 {
+extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
     let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
     let caller = current();
     // SAFETY: words of a map value.
-    let (tcp, how) = unsafe { ((*state).tcp, (*state).origin) };
+    let (tcp, how, spoken) = unsafe { ((*state).tcp, (*state).origin, (*state).verdict) };
     if work::answered(inode, caller) || how == origin::ACCEPTED {
         return 0;
     }
     let turn = thread::turn(caller.tid);
-    let trace = work::call(inode, caller, turn);
+    let mut trace = work::call(inode, caller, turn);
+    if let Some((header, span)) = named::ids(context) {
+        // Who makes a header says whose child the next one is. One that is passed on unchanged leaves this call out.
+        if !work::is_passed_on(inode, header, span) {
+            return 0;
+        }
+        trace = Some(header);
+    }
+    // A trace of its own would take a statement out of its request's, and a database hardly goes on with it.
+    if trace.is_none() && spoken == verdict::SQL {
+        return 0;
+    }
     let Some(outgoing) = CLIENTS.get_ptr_mut(cookie(tcp)) else { return 0 };
     let Some(position) = socket::sequence(state, true) else { return 0 };
     // SAFETY: a map value. TCP reads it only once the first byte of this message is on its way, or finds it not ready.
@@ -125,6 +158,14 @@ extern "C" fn message_sent(inode: u64) -> u64 {
     0
 }
 
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn connection_opened(inode: u64) -> u64 {
+    let caller = current();
+    work::open(inode, caller, thread::turn(caller.tid));
+    0
+}
+
 /// 1: the bytes came to a client, so they are the response to a call.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -144,7 +185,7 @@ extern "C" fn response_received(inode: u64) -> u64 {
 /// The same bytes, if they came to a server. 1: they are a request whose trace is known now.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn message_received(inode: u64, position: u64, first: u64) -> u64 {
+extern "C" fn message_received(inode: u64, position: u64, is_request: u64, context: u64) -> u64 {
     let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
     let caller = current();
     let turn = thread::turn(caller.tid);
@@ -158,13 +199,20 @@ extern "C" fn message_received(inode: u64, position: u64, first: u64) -> u64 {
         let trace = unsafe { core::mem::transmute::<[u8; 16], TraceId>(trace_id) };
         let span = u64::from_ne_bytes(span_id);
         tell(caller, turn, inode, position as u32, meaning::ARRIVED, trace, span);
-        if work::is_request(first) {
-            work::request(inode, caller, trace);
+        if is_request != 0 {
+            let (trace, span) = match named::ids(context) {
+                Some(header) => header,
+                None => (trace, 0),
+            };
+            work::request(inode, caller, trace, span);
             return 1;
         }
-    } else if work::is_request(first) {
+    } else if let Some((trace, span)) = named::ids(context) {
+        work::request(inode, caller, trace, span);
+        return 1;
+    } else if is_request != 0 {
         let trace = [random(), random()];
-        work::request(inode, caller, trace);
+        work::request(inode, caller, trace, 0);
         tell(caller, turn, inode, position as u32, meaning::BEGUN, trace, 0);
         return 1;
     }

@@ -2,7 +2,7 @@
 //! be taken back.
 //!
 //! The engine decides parents later and from more; this knows what has happened so far on this host. The rules are those of
-//! docs/parents.md, at their strictest: the thread read the request, or the response to a call that was made for it, and has not
+//! docs/how-parents-are-found.md, at their strictest: the thread read the request, or the response to a call that was made for it, and has not
 //! waited for several files since; and the request is the only one that its process has open, or the process has shown that
 //! its threads keep to their requests. Otherwise the call gets a trace of its own.
 
@@ -30,6 +30,8 @@ struct Work {
 #[derive(Clone, Copy)]
 struct Request {
     trace: TraceId,
+    /// The span that its own header names; 0 without one.
+    header: u64,
     /// Who read it.
     pid: u32,
     tid: u32,
@@ -46,6 +48,8 @@ struct Made {
     trace: TraceId,
     /// The socket of the request that it was made for.
     request: u64,
+    /// 1: nothing was sent yet, the socket was connected for it.
+    opened: u64,
 }
 
 /// The requests of a process together.
@@ -90,13 +94,13 @@ pub fn is_request(first: u64) -> bool {
         || method == u32::from_ne_bytes(*METHODS[6])
 }
 
-/// The caller has read a request, which belongs to this trace.
+/// The caller has read a request, which belongs to this trace. `header`: the span that its own header names.
 #[inline(always)]
-pub fn request(socket: u64, caller: Caller, trace: TraceId) {
+pub fn request(socket: u64, caller: Caller, trace: TraceId, header: u64) {
     if let Some(before) = REQUESTS.get_ptr_mut(socket) {
         close(before);
     }
-    let request = Request { trace, pid: caller.pid, tid: caller.tid, open: 0, starved: 0 };
+    let request = Request { trace, header, pid: caller.pid, tid: caller.tid, open: 0, starved: 0 };
     let _ = REQUESTS.insert(socket, request, BPF_ANY as u64);
 }
 
@@ -122,10 +126,13 @@ pub fn begin(socket: u64, caller: Caller, turn: u32) {
 /// The caller sends a request: the trace it belongs to, where that is certain.
 #[inline(always)]
 pub fn call(socket: u64, caller: Caller, turn: u32) -> Option<TraceId> {
-    let made = made_for(caller, turn);
+    let made = match opened_for(socket, caller) {
+        Some(opener) => Some(opener),
+        None => made_for(caller, turn),
+    };
     match made {
         Some((trace, request, certain)) => {
-            let _ = MADE.insert(socket, Made { trace, request }, BPF_ANY as u64);
+            let _ = MADE.insert(socket, Made { trace, request, opened: 0 }, BPF_ANY as u64);
             if certain { Some(trace) } else { None }
         }
         None => {
@@ -133,6 +140,46 @@ pub fn call(socket: u64, caller: Caller, turn: u32) -> Option<TraceId> {
             None
         }
     }
+}
+
+/// The caller connects a socket.
+#[inline(always)]
+pub fn open(socket: u64, caller: Caller, turn: u32) {
+    match made_for(caller, turn) {
+        Some((trace, request, _)) => {
+            let _ = MADE.insert(socket, Made { trace, request, opened: 1 }, BPF_ANY as u64);
+        }
+        None => {
+            let _ = MADE.remove(socket);
+        }
+    }
+}
+
+/// The request that a socket was connected for, of which nothing was sent yet, and whether that is certain.
+#[inline(always)]
+fn opened_for(socket: u64, caller: Caller) -> Option<(TraceId, u64, bool)> {
+    // SAFETY: copied at once.
+    let made = *unsafe { MADE.get(socket) }?;
+    // SAFETY: map values.
+    unsafe {
+        let request = REQUESTS.get_ptr_mut(made.request)?;
+        let is_same = (*request).trace[0] == made.trace[0] && (*request).trace[1] == made.trace[1];
+        if made.opened == 0 || !is_same || (*request).open == 0 || (*request).pid != caller.pid {
+            return None;
+        }
+        let crowd = CROWDS.get_ptr_mut(caller.pid)?;
+        if (*crowd).starved.wrapping_sub((*request).starved as u64) != 0 {
+            return None; // one of them may have been given this connection
+        }
+        Some((made.trace, made.request, is_certain(crowd)))
+    }
+}
+
+/// Whether a thread's calls are certainly its request's: there is no other one, or the process has shown it.
+#[inline(always)]
+unsafe fn is_certain(crowd: *const Crowd) -> bool {
+    // SAFETY: words of a map value.
+    unsafe { (*crowd).open == 1 || ((*crowd).kept >= ENOUGH && (*crowd).moved == 0) }
 }
 
 /// The request that the caller works for, and whether that is certain.
@@ -155,8 +202,18 @@ fn made_for(caller: Caller, turn: u32) -> Option<(TraceId, u64, bool)> {
             (*request).starved = 0;
             add_to(&raw mut (*crowd).starved, u64::MAX);
         }
-        let known = (*crowd).kept >= ENOUGH && (*crowd).moved == 0;
-        Some((work.trace, work.request, known || (*crowd).open == 1))
+        Some((work.trace, work.request, is_certain(crowd)))
+    }
+}
+
+/// Whether the call on a socket carries the header that its request came with.
+#[inline(always)]
+pub fn is_passed_on(socket: u64, trace: TraceId, span: u64) -> bool {
+    // SAFETY: entries of the tables, compared at once.
+    unsafe {
+        let Some(made) = MADE.get(socket) else { return false };
+        let Some(request) = REQUESTS.get(made.request) else { return false };
+        request.header == span && request.trace[0] == trace[0] && request.trace[1] == trace[1]
     }
 }
 
@@ -172,7 +229,7 @@ pub fn is_call(socket: u64) -> bool {
 pub fn response(socket: u64, caller: Caller, turn: u32) {
     // SAFETY: copied at once.
     let (made, work) = unsafe { (MADE.get(socket), WORK.get(caller.tid)) };
-    let Some(&Made { trace, request }) = made else {
+    let Some(&Made { trace, request, .. }) = made else {
         unknown(caller);
         return;
     };

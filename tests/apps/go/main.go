@@ -29,6 +29,10 @@ func main() {
 	http.HandleFunc("/checkout", page(func(ctx context.Context, id string) (string, error) {
 		return inOrder(ctx, pool, downstream, "checkout", id)
 	}))
+	// For another service that has this one downstream.
+	http.HandleFunc("/item", page(func(ctx context.Context, id string) (string, error) {
+		return inOrder(ctx, pool, downstream, "item", id)
+	}))
 	http.HandleFunc("/sql", page(func(ctx context.Context, id string) (string, error) {
 		return inOrder(ctx, standard, downstream, "sql", id)
 	}))

@@ -29,7 +29,7 @@ function mariadb() {
 function axios() {
   const { Agent } = require('node:http');
   const client = require('axios').create({ httpAgent: new Agent({ keepAlive: true }) });
-  return (url) => client.get(url);
+  return async (url) => (await client.get(url)).data;
 }
 
 async function fetchText(url) {
@@ -48,8 +48,7 @@ function handle(path, work) {
   app.get(path, async (request, response, next) => {
     try {
       if (!/^\d+$/.test(request.query.id)) return response.status(400).send('id must be a number\n');
-      await work(Number(request.query.id));
-      response.send('done\n');
+      response.send((await work(Number(request.query.id))) || 'done\n');
     } catch (error) {
       next(error);
     }
@@ -58,13 +57,22 @@ function handle(path, work) {
 
 app.get('/hello', (request, response) => response.send('hello\n'));
 
-handle('/checkout', async (id) => {
-  await query(`checkout-${id}-a`, id);
-  await call(id);
-  await query(`checkout-${id}-b`, id);
-});
+// Answers what the other service answers.
+const inOrder = (name) => async (id) => {
+  await query(`${name}-${id}-a`, id);
+  const item = await call(id);
+  await query(`${name}-${id}-b`, id);
+  return item;
+};
 
-handle('/fanout', (id) => Promise.all([query(`fanout-${id}-a`, id), query(`fanout-${id}-b`, id), call(id)]));
+handle('/checkout', inOrder('checkout'));
+
+// For another service that has this one downstream.
+handle('/item', inOrder('item'));
+
+handle('/fanout', async (id) => {
+  await Promise.all([query(`fanout-${id}-a`, id), query(`fanout-${id}-b`, id), call(id)]);
+});
 
 // Longer than a client that pauses waits.
 app.listen(Number(process.env.PORT), '127.0.0.1').keepAliveTimeout = 60_000;

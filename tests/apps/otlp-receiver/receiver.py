@@ -65,7 +65,8 @@ class Http(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = self.headers["Content-Length"]
+        body = self.rfile.read(int(length)) if length else b"".join(self.chunks())
         known = self.path in PATHS and self.headers["Content-Type"] == "application/x-protobuf"
         declared = self.headers.get("Content-Encoding") == "gzip"
         if not known or declared != body.startswith(GZIP_MAGIC):
@@ -76,6 +77,12 @@ class Http(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
+
+    def chunks(self):
+        while length := int(self.rfile.readline(), 16):
+            yield self.rfile.read(length)
+            self.rfile.readline()
+        self.rfile.readline()
 
     def log_message(self, *_):
         pass

@@ -1,6 +1,6 @@
 """An HTTP/1.1 server with a thread for each connection. It answers with the SHA-256 of the body it received; `/forward?id=N`
-asks the server at DOWNSTREAM (address and port) for `/item?id=N` before that, on a connection that the thread keeps. `/pour?length=N`
-is answered with nothing: for every N bytes that follow, a byte goes to the connection that asked for `/watch` last and was given one at once."""
+asks the server at DOWNSTREAM (address and port) for `/item?id=N` before that, on a connection that the thread keeps; `/pass?id=N` passes
+on the `traceparent` that it came with, and `/own?id=N` sends one of its own in the same trace. `/pour?length=N` is answered with nothing: for every N bytes that follow, a byte goes to the connection that asked for `/watch` last and was given one at once."""
 
 import hashlib
 import os
@@ -32,8 +32,9 @@ class Downstream:
         address, _, port = os.environ["DOWNSTREAM"].rpartition(":")
         self.connection = socket.create_connection((address, int(port)))
 
-    def item(self, number):
-        self.connection.sendall(b"GET /item?id=%s HTTP/1.1\r\nHost: downstream\r\n\r\n" % number)
+    def item(self, number, traceparent=b""):
+        header = b"Traceparent:\t%s\r\n" % traceparent if traceparent else b""
+        self.connection.sendall(b"GET /item?id=%s HTTP/1.1\r\n%sHost: downstream\r\n\r\n" % (number, header))
         head, pending = read_head(self.connection, b"")
         length = int(field(head, b"content-length"))
         while len(pending) < length:
@@ -83,9 +84,12 @@ def serve(connection):
         if target.startswith(b"/item?id="):
             # Some take longer than others, so that requests overtake each other.
             time.sleep(int(target.rpartition(b"=")[2].partition(b"-")[0]) * 7919 % 5 / 1000)
-        if target.startswith(b"/forward?id="):
+        kind, _, number = target.partition(b"?id=")
+        if kind in (b"/forward", b"/pass", b"/own"):
             downstream = downstream or Downstream()
-            downstream.item(target.rpartition(b"=")[2])
+            context = field(head, b"traceparent")
+            own = context[:36] + b"0123456789abcdef-01"
+            downstream.item(number, {b"/pass": context, b"/own": own}.get(kind, b""))
         answer = digest.hexdigest().encode()
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
     connection.close()

@@ -59,6 +59,12 @@ def checkout():
     return work("checkout", requested())
 
 
+@app.get("/item")
+def item():
+    """For another service that has this one downstream."""
+    return work("item", requested())
+
+
 @app.get("/handed")
 def handed():
     return executor.submit(work, "handed", requested()).result()

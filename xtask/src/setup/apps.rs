@@ -10,6 +10,8 @@ use crate::{steps, workspace};
 pub(crate) fn install() -> Result<()> {
     let sources = workspace::root().join("tests/apps");
     node_packages(&sources, "node", "the Node packages of the test applications")?;
+    let sdk = "node-opentelemetry";
+    node_packages(&sources.join(sdk), sdk, "OpenTelemetry's SDK for Node")?;
 
     let python = workspace::apps().join("python");
     let requirements = sources.join("requirements.txt");
@@ -37,12 +39,6 @@ fn node_packages(sources: &Path, name: &str, what: &str) -> Result<()> {
             Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder),
         )
     })
-}
-
-/// Installs OpenTelemetry's SDK for Node, with which the benchmarks compare.
-pub(crate) fn opentelemetry_sdk() -> Result<()> {
-    let name = "node-opentelemetry";
-    node_packages(&workspace::root().join("tests/apps").join(name), name, "OpenTelemetry's SDK for Node")
 }
 
 /// Installs one Python package's programs into `target/tools/python/bin`.

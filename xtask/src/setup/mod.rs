@@ -7,7 +7,6 @@ mod runtimes;
 mod toolchain;
 
 use anyhow::Result;
-pub(crate) use apps::opentelemetry_sdk;
 pub(crate) use toolchain::{cargo, cargo_tool, ebpf_clippy};
 
 /// What to prepare for.

@@ -68,6 +68,44 @@ fn a_call_in_a_trace_of_its_own_is_linked() {
     assert_eq!(call.links[0].span_id, run.server("/in").span_id);
 }
 
+/// Within a host the ends of the connection join, whatever was sent: a call keeps the parent that was found for it.
+#[test]
+fn what_was_sent_within_the_host_binds_nobody() {
+    const BACK: Thread = (2, 2);
+    let mut world = world();
+    world.process(2, "back", Runtime::Threads);
+    let front = world.accept(T);
+    let (near, far) = world.loopback(T, BACK, (Origin::Connected, Origin::Accepted));
+    world.request(T, front, "/in");
+    world.told(near, Direction::Write, TRACE, Some(SPAN));
+    world.write(T, near, get("/on"));
+    world.told(far, Direction::Read, TRACE, Some(SPAN));
+    world.request(BACK, far, "/on");
+    world.answer(BACK, far);
+    world.result(T, near);
+    world.answer(T, front);
+    let run = world.run();
+    run.assert_edge(run.client("/on"), run.server("/in"), Evidence::Task);
+    run.assert_edge(run.server("/on"), run.client("/on"), Evidence::Socket);
+}
+
+/// A header that the sender's program passed on names its caller. What came beside it names the sender's own span, which is between.
+#[test]
+fn beside_a_header_of_the_same_trace_the_senders_span_counts() {
+    for (trace, expected) in [(TRACE, SPAN), ([0xcc; 16], [0x11; 8])] {
+        let mut world = world();
+        let front = world.accept(T);
+        world.told(front, Direction::Read, trace, Some(SPAN));
+        let header = format!("traceparent: 00-{}-{}-00\r\ntracestate: a=1\r\n", "aa".repeat(16), "11".repeat(8));
+        world.read(T, front, with_headers("/in", &header));
+        world.answer(T, front);
+        let run = world.run();
+        let span = run.server("/in");
+        assert_eq!((span.trace_id.0, span.parent.unwrap().span_id.0), (TRACE, expected));
+        assert_eq!((span.trace_flags, span.trace_state.as_str()), (0, "a=1"));
+    }
+}
+
 #[test]
 fn ids_of_zeros_are_none() {
     for (trace, span) in [([0; 16], SPAN), (TRACE, [0; 8])] {

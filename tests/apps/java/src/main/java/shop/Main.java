@@ -21,6 +21,8 @@ public final class Main {
         var workers = Executors.newFixedThreadPool(Environment.number("WORKERS", 8));
         serve(context, "/hello", new Hello());
         serve(context, "/checkout", new Page(id -> steps.all("checkout", id)));
+        // For another service that has this one downstream.
+        serve(context, "/item", new Page(id -> steps.all("item", id)));
         serve(context, "/handed", new Page(id -> workers.submit(() -> steps.all("handed", id)).get()));
         serve(context, "/future", new Page(id -> chained(steps, id, workers)));
         serve(context, "/fanout", new Page(id -> atOnce(steps, id, workers)));
@@ -31,7 +33,7 @@ public final class Main {
 
     private static Connector connector() {
         var connector = new Connector("HTTP/1.1");
-        connector.setProperty("address", "127.0.0.1");
+        connector.setProperty("address", Environment.text("HOST", "127.0.0.1"));
         connector.setPort(Environment.number("PORT", 8080));
         connector.setProperty("maxThreads", Environment.text("THREADS", "64"));
         connector.setProperty("maxKeepAliveRequests", "-1");
