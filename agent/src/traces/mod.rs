@@ -1,6 +1,7 @@
 //! Exchanges become spans: named, timed, with the right parent.
 
 pub mod context;
+pub mod coroutines;
 pub mod ends;
 pub mod handoffs;
 pub mod ids;

@@ -6,7 +6,7 @@
 //! one that writes (it is open, received, and neither has a call under way nor has begun to answer): a connection pool
 //! may have handed a connection to it. Without these guards the rule is wrong more often than right.
 //!
-//! A goroutine does one thing at a time, whatever thread runs it, so it needs no guard.
+//! A goroutine or coroutine does one thing at a time, whatever thread runs it, so it needs no guard.
 //!
 //! A request with a call under way could write as well, if it does several things at once. A process shows that it has such
 //! requests ([`Process::overlapped`]), usually with the first of them; from then on any other open request could be the
@@ -259,7 +259,7 @@ impl Tasks {
         let lesson = self.now.saturating_sub(LESSON);
         let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= lesson);
         let request = self.requests.get(&work.request).filter(|request| request.pid == turn.strand.pid())?;
-        let sequential = matches!(turn.strand, Strand::Goroutine(..));
+        let sequential = !matches!(turn.strand, Strand::Thread(..));
         if !sequential && recent(process.moved) && process.open.len() > 1 {
             return None;
         }

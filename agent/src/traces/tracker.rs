@@ -7,7 +7,7 @@
 //! 3. `task`: the strand that sends the request works for another one, see [`super::tasks`].
 //!
 //! Other calls wait for what shows later, for as long as a request that could have made them is open, and not much longer:
-//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`].
+//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`] and [`super::coroutines`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
 use std::{
@@ -25,6 +25,7 @@ use crate::{
     protocols::{Exchange, IncomingContext, Role, likeness::Likeness},
     traces::{
         context::{self, RANDOM, RemoteContext, SAMPLED},
+        coroutines::Coroutines,
         ends::Ends,
         handoffs::{Decision, Handoffs},
         ids::Ids,
@@ -122,6 +123,7 @@ pub struct Tracker {
     ends: Ends,
     tasks: Tasks,
     handoffs: Handoffs,
+    coroutines: Coroutines,
     inference: Inference,
     lineages: Lineages,
     /// Contexts that were told before their requests.
@@ -158,6 +160,7 @@ impl Tracker {
             ends: Ends::default(),
             tasks: Tasks::default(),
             handoffs: Handoffs::default(),
+            coroutines: Coroutines::default(),
             inference: Inference::default(),
             lineages: Lineages::default(),
             contexts: LruCache::new(CONTEXT_LIMIT),
@@ -331,6 +334,7 @@ impl Tracker {
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
+        self.coroutines.request_read(request.task.context(), id, self.now);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
@@ -371,6 +375,11 @@ impl Tracker {
             self.handoffs.call_made(turn, id, request.start, request.likeness);
         } else {
             self.handoffs.written(turn.strand);
+        }
+        if let Some(context) = request.task.context()
+            && (settlement.is_none() || owner.is_some())
+        {
+            self.coroutines.call_made(context, id, request.start, owner);
         }
         if request.reserved.is_some() {
             self.inference.call_is(pid, id, request.likeness);
@@ -433,6 +442,7 @@ impl Tracker {
         }
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
+        self.coroutines.call_read(task.context(), call);
     }
 
     /// A strand has read something on a client's connection that is no response to a known call: it may go on with `work`.
@@ -449,12 +459,20 @@ impl Tracker {
     pub fn request_continued(&mut self, task: Task, request: NodeId) {
         self.tasks.request_continued(task.in_turn(), request);
         self.handoffs.other_read(task.strand());
+        if let Some(context) = task.context() {
+            self.coroutines.request_continued(context, request);
+        }
     }
 
     /// A strand writes a part of the response to a request.
     pub fn answering(&mut self, task: Task, request: NodeId, spans: &mut Vec<Span>) {
         let turn = task.in_turn();
-        if !self.tasks.answering(turn, request) {
+        let first = self.tasks.answering(turn, request);
+        if let Some(context) = task.context() {
+            let decisions = self.coroutines.answered(context, request, first, self.now);
+            self.decide(task.pid, decisions, spans);
+        }
+        if !first {
             self.handoffs.written(turn.strand);
             return;
         }
@@ -486,6 +504,8 @@ impl Tracker {
             if self.is_decided(call) {
                 continue;
             }
+            self.handoffs.forget(call);
+            self.coroutines.decided(call, request);
             self.inference.decided(pid, call, request);
             let known = Known::by(evidence, false);
             let settlement = if self.weakest >= evidence {
@@ -513,6 +533,7 @@ impl Tracker {
         };
         self.is_decided(call);
         self.handoffs.forget(call);
+        self.coroutines.forget(call);
         self.inference.forget_call(pid, call);
         self.settle(call, settlement, spans);
     }
@@ -668,13 +689,14 @@ impl Tracker {
                     self.infer(id, spans);
                 }
             }
-            Kind::Client => {}
+            Kind::Client => self.coroutines.forget(id),
         }
     }
 
     /// A request is over: so is the waiting of the calls that are likely its.
     fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
         self.handoffs.forget(request);
+        self.coroutines.forget(request);
         for call in self.inference.calls_without(pid, request) {
             // One that is still under way may yet turn out to be another's.
             if !self.nodes.contains_key(&call) {
@@ -693,7 +715,10 @@ impl Tracker {
         self.lineages.drop(id, spans);
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),
-            Kind::Client => self.handoffs.forget(id),
+            Kind::Client => {
+                self.handoffs.forget(id);
+                self.coroutines.forget(id);
+            }
         }
     }
 

@@ -74,18 +74,22 @@ pub struct Header {
     pub time: u64,
     /// The socket's inode number, 0 where there is none.
     pub socket: u64,
-    /// The goroutine that the thread was running, the low 32 bits of its id; 0 where there is none.
+    /// The goroutine (or coroutine, by `relation`) that the thread was running, the low 32 bits of its id; 0 where there is none.
     pub goroutine: u32,
     /// The goroutine for which that one works, likewise.
     pub works_for: u32,
 }
 
-/// [`Header::relation`]: how the goroutine is known to work for the other one.
+/// [`Header::relation`]: how the goroutine is known to work for the other one, or that it is no goroutine.
 pub mod works_for {
     /// It was started by it, or there is no other one.
     pub const STARTED: u16 = 0;
     /// It was handed what it now writes.
     pub const HANDED: u16 = 1;
+    /// It is a coroutine with a number that is never used again.
+    pub const TASK: u16 = 2;
+    /// It is a coroutine, by the address of its context without the last four bits.
+    pub const CONTEXT: u16 = 3;
 }
 
 /// A socket that is followed from now on.
