@@ -19,6 +19,9 @@ pub struct Current {
 /// The calling thread's.
 #[inline(always)]
 pub fn current(caller: Caller) -> Current {
+    if caller.watch & watch::TASKS != 0 {
+        return Current { id: polled(caller.go.g as i64 as u64) as u32, works_for: 0, relation: works_for::TASK };
+    }
     if caller.go.id == 0 {
         return Current { id: 0, works_for: 0, relation: works_for::STARTED };
     }
@@ -56,6 +59,15 @@ pub extern "C" fn goroutine(offset: u64, id: u64, parent: u64, registers: u64) -
     }
     let started_by = if parent == 0 { 0 } else { user(g.wrapping_add(parent)) };
     user(g.wrapping_add(id)) as u32 as u64 | started_by << 32
+}
+
+/// The id of the Tokio task that the calling thread polls: a word at this distance from its thread pointer; 0 while it polls none.
+///
+/// A function of its own, as [`goroutine`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn polled(offset: u64) -> u64 {
+    user(task::member::<u64>(config!(offsets.task_thread_pointer)).wrapping_add(offset))
 }
 
 /// A word of the program's memory, 0 where it cannot be read.

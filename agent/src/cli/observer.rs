@@ -372,6 +372,9 @@ impl Observer {
             if let Some(layout) = current.and_then(|identity| identity.goroutines) {
                 capture.follow_goroutines(*pid, layout);
             }
+            if let Some(place) = current.and_then(|identity| identity.tokio_task) {
+                capture.follow_tasks(*pid, place);
+            }
             if let Some(http) = current.and_then(|identity| identity.net_http) {
                 capture.watch_net_http(*pid, &proc.exe_file(*pid), &http);
             }

@@ -284,6 +284,15 @@ impl Capture {
         self.change(pid, |observed| observed.go = GoLayout { g, id, parent: parent.unwrap_or(0) });
     }
 
+    /// Tells of a process, which runs tasks on Tokio, which of them does what. `place`: of the id of the one that a thread polls, from the
+    /// thread's pointer, bytes.
+    pub fn follow_tasks(&mut self, pid: Pid, place: i32) {
+        self.change(pid, |observed| {
+            observed.watch |= watch::TASKS;
+            observed.go = GoLayout { g: place, ..GoLayout::default() };
+        });
+    }
+
     /// Tells of a process which of its threads wakes and starts which.
     pub fn watch_wakes(&mut self, pid: Pid) {
         self.change(pid, |observed| observed.watch |= watch::WAKES);

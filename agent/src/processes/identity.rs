@@ -75,6 +75,8 @@ pub struct Identity {
     pub goroutines: Option<Layout>,
     /// What it has of Go's http.Client.
     pub net_http: Option<NetHttp>,
+    /// Where it keeps the id of the Tokio task that a thread polls, if that is known ([`Executable::tokio_task`]).
+    pub tokio_task: Option<i32>,
 }
 
 /// Reads identities.
@@ -141,7 +143,7 @@ impl Identifier {
         executable: Executable,
         owner: Option<&str>,
     ) -> Identity {
-        let (runtime, goroutines, net_http) = (executable.runtime, executable.goroutines, executable.net_http);
+        let Executable { runtime, goroutines, net_http, tokio_task, .. } = executable;
         let mut resource = Resource::default();
         resource.add("service.name", &name.text);
         self.describe_process(&mut resource, &facts, executable);
@@ -159,7 +161,7 @@ impl Identifier {
         if let Some(instance) = given_instance {
             set(&mut process.resource, "service.instance.id", instance);
         }
-        Identity { process: Arc::new(process), source: name.source, exe: facts.exe, goroutines, net_http }
+        Identity { process: Arc::new(process), source: name.source, exe: facts.exe, goroutines, net_http, tokio_task }
     }
 
     /// Sets what is different for every process.

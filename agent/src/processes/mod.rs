@@ -2,7 +2,7 @@
 //!
 //! [`selector`] decides which, [`identity`] says who (with [`name`] for the service's name), [`reader`] asks it on threads
 //! that may wait, [`table`] remembers it while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`],
-//! [`goroutines`]).
+//! [`goroutines`], [`tokio`]).
 
 pub mod attributes;
 pub mod cgroup;
@@ -18,6 +18,8 @@ pub mod runtime;
 pub mod script;
 pub mod selector;
 pub mod table;
+mod thread_local;
+mod tokio;
 
 use serde::{Deserialize, Serialize};
 

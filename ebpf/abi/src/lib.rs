@@ -228,6 +228,8 @@ pub mod watch {
     pub const WAKES: u32 = 1;
     /// Which of its goroutines hands which one a request to write.
     pub const HANDOVERS: u32 = 2;
+    /// Which Tokio task its threads poll: the task's id is at [`GoLayout::g`](super::GoLayout::g) from the thread pointer.
+    pub const TASKS: u32 = 4;
 }
 
 /// Where a Go program keeps what is read of the goroutine that a thread is running.
