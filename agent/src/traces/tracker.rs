@@ -287,7 +287,7 @@ impl Tracker {
             return None;
         }
         let call = self.number();
-        let (turn, sort) = (task.in_turn(), Likeness::default());
+        let (turn, sort) = (task.in_turn_of_loop(), Likeness::default());
         let made = Made { call, turn, time, socket: socket.id, server, sort, freed };
         self.inference.call_made(&made, None);
         Some(call)
@@ -295,7 +295,7 @@ impl Tracker {
 
     /// What a call began with was answered.
     pub fn reserved_answered(&mut self, task: Task, number: NodeId) {
-        self.inference.call_returned(task.in_turn(), number);
+        self.inference.call_returned(task.in_turn_of_loop(), number);
     }
 
     /// What was answered was all: no call follows from it.
@@ -335,7 +335,7 @@ impl Tracker {
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
         self.coroutines.request_read(request.task.context(), id, self.now);
-        self.inference.request_read(turn, id, request.start, request.likeness);
+        self.inference.request_read(request.task.in_turn_of_loop(), id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
 
@@ -391,7 +391,7 @@ impl Tracker {
         } else if settlement.is_none() || owner.is_some() {
             let made = Made {
                 call: id,
-                turn,
+                turn: request.task.in_turn_of_loop(),
                 time: request.start,
                 socket: request.socket.id,
                 sort: request.likeness,
@@ -479,7 +479,7 @@ impl Tracker {
         let unordered = self.tasks.is_unordered(task.pid);
         let decisions = self.handoffs.answered(turn, request, unordered, self.now);
         self.decide(task.pid, decisions, spans);
-        self.inference.answered(turn, request);
+        self.inference.answered(task.in_turn_of_loop(), request);
     }
 
     /// A thread woke another one of its process.
@@ -657,7 +657,7 @@ impl Tracker {
 
     /// The exchange is over: its span is given out, or waits for its trace. `task` saw its end.
     pub fn closed(&mut self, id: NodeId, task: Task, exchange: Exchange, spans: &mut Vec<Span>) {
-        let Some(node) = self.remove(id, Some(task.in_turn())) else { return };
+        let Some(node) = self.remove(id, Some(task.in_turn_of_loop())) else { return };
         let Exchange { name, start, end, mut attributes, status } = exchange;
         if node.incomplete {
             attributes.push((Cow::Borrowed(INCOMPLETE), true.into()));
