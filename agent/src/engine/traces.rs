@@ -185,7 +185,7 @@ impl Traces {
                     let Some(role) = followed.connection.local_role() else { continue };
                     let opener = match followed.waiting {
                         // Nothing was read on it since it was connected: it was connected for this.
-                        Waiting::Connecting(request, _) => Some(request),
+                        Waiting::Connecting(request, caller) => Some((request, caller.strand)),
                         _ => None,
                     };
                     let reserved = followed.reserved.take();

@@ -7,6 +7,7 @@ pub mod handoffs;
 pub mod ids;
 pub mod inference;
 pub mod lineage;
+pub mod relays;
 pub mod span;
 pub mod tasks;
 pub mod tracker;

@@ -7,7 +7,7 @@
 //! 3. `task`: the strand that sends the request works for another one, see [`super::tasks`].
 //!
 //! Other calls wait for what shows later, for as long as a request that could have made them is open, and not much longer:
-//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`] and [`super::coroutines`].
+//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`] and [`super::relays`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
 use std::{
@@ -20,7 +20,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Address, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
+    event::{Address, Direction, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
     processes::{Process, Runtime},
     protocols::{Exchange, IncomingContext, Role, likeness::Likeness},
     traces::{
@@ -31,6 +31,7 @@ use crate::{
         ids::Ids,
         inference::{Freed, Inference, Made},
         lineage::{self, Known, Lineages, Settlement},
+        relays::Relays,
         span::{Evidence, Kind, Span, SpanId, TraceId},
         tasks::Tasks,
     },
@@ -104,8 +105,8 @@ pub struct Request<'a> {
     pub scarce: Option<Freed>,
     /// What the connections of a pool have in common.
     pub server: Address,
-    /// The first exchange of a connection that was set up for a request.
-    pub opener: Option<NodeId>,
+    /// The first exchange of a connection that was set up for a request, by this strand.
+    pub opener: Option<(NodeId, Strand)>,
     /// The number that was reserved for it when its connection was opened.
     pub reserved: Option<NodeId>,
     /// The call that was written with it, as the same text, and what was decided about that at once.
@@ -124,6 +125,7 @@ pub struct Tracker {
     tasks: Tasks,
     handoffs: Handoffs,
     coroutines: Coroutines,
+    relays: Relays,
     inference: Inference,
     lineages: Lineages,
     /// Contexts that were told before their requests.
@@ -161,6 +163,7 @@ impl Tracker {
             tasks: Tasks::default(),
             handoffs: Handoffs::default(),
             coroutines: Coroutines::default(),
+            relays: Relays::default(),
             inference: Inference::default(),
             lineages: Lineages::default(),
             contexts: LruCache::new(CONTEXT_LIMIT),
@@ -335,6 +338,7 @@ impl Tracker {
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
         self.coroutines.request_read(request.task.context(), id, self.now);
+        self.relays.request_read(turn.strand, id, request.likeness);
         self.inference.request_read(request.task.in_turn_of_loop(), id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
@@ -376,6 +380,9 @@ impl Tracker {
         } else {
             self.handoffs.written(turn.strand);
         }
+        if settlement.is_none() && matches!(turn.strand, Strand::Coroutine(..)) {
+            self.relayed(id, request);
+        }
         if let Some(context) = request.task.context()
             && (settlement.is_none() || owner.is_some())
         {
@@ -404,6 +411,22 @@ impl Tracker {
         (Node { forwards: forwarded_by.is_some(), context, owner, ..self.node(Kind::Client, request) }, settlement)
     }
 
+    /// A task has made a call for it is not known whom: it may have been asked for it.
+    fn relayed(&mut self, id: NodeId, request: &Request<'_>) {
+        if request.opener.is_some() || request.reserved.is_some() {
+            self.relays.first_call(request.task.pid);
+        } else if let Some(asker) = self.relays.reader_before(request.task)
+            && let Some(owner) = self.tasks.could_act(asker)
+        {
+            self.relays.asked(owner, id, request.likeness);
+        }
+    }
+
+    /// A strand has moved bytes, and what that says is known.
+    pub fn moved(&mut self, task: Task, direction: Direction) {
+        self.relays.moved(task, direction);
+    }
+
     /// The request for which a call is made, if that is certain now.
     fn works_for(&mut self, request: &Request<'_>, runtime: Runtime) -> Option<(NodeId, Evidence)> {
         let turn = request.task.in_turn();
@@ -411,7 +434,11 @@ impl Tracker {
         if runtime == Runtime::Go && matches!(turn.strand, Strand::Thread(..)) {
             return None;
         }
-        if let Some(opener) = request.opener {
+        // A task of its own, which has the connection now, writes for anybody: hyper's clients take another one that becomes free meanwhile.
+        let is_relay = |by: Strand| matches!(turn.strand, Strand::Coroutine(..)) && by != turn.strand;
+        if let Some((opener, by)) = request.opener
+            && !is_relay(by)
+        {
             return Some((opener, Evidence::Task));
         }
         let by_turn = self.tasks.working_for(turn, request.freed);
@@ -443,6 +470,7 @@ impl Tracker {
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
         self.coroutines.call_read(task.context(), call);
+        self.relays.call_read(call);
     }
 
     /// A strand has read something on a client's connection that is no response to a known call: it may go on with `work`.
@@ -479,6 +507,8 @@ impl Tracker {
         let unordered = self.tasks.is_unordered(task.pid);
         let decisions = self.handoffs.answered(turn, request, unordered, self.now);
         self.decide(task.pid, decisions, spans);
+        let decisions = self.relays.answered(request);
+        self.decide(task.pid, decisions, spans);
         self.inference.answered(task.in_turn_of_loop(), request);
     }
 
@@ -506,6 +536,7 @@ impl Tracker {
             }
             self.handoffs.forget(call);
             self.coroutines.decided(call, request);
+            self.relays.forget(call);
             self.inference.decided(pid, call, request);
             let known = Known::by(evidence, false);
             let settlement = if self.weakest >= evidence {
@@ -534,6 +565,7 @@ impl Tracker {
         self.is_decided(call);
         self.handoffs.forget(call);
         self.coroutines.forget(call);
+        self.relays.forget(call);
         self.inference.forget_call(pid, call);
         self.settle(call, settlement, spans);
     }
@@ -588,6 +620,7 @@ impl Tracker {
     pub fn exited(&mut self, pid: Pid) {
         self.tasks.exited(pid);
         self.handoffs.exited(pid);
+        self.relays.exited(pid);
     }
 
     /// The open request of a process that received this very context: the expected one, or the only one.
@@ -697,6 +730,7 @@ impl Tracker {
     fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
         self.handoffs.forget(request);
         self.coroutines.forget(request);
+        self.relays.forget(request);
         for call in self.inference.calls_without(pid, request) {
             // One that is still under way may yet turn out to be another's.
             if !self.nodes.contains_key(&call) {
@@ -718,6 +752,7 @@ impl Tracker {
             Kind::Client => {
                 self.handoffs.forget(id);
                 self.coroutines.forget(id);
+                self.relays.forget(id);
             }
         }
     }
