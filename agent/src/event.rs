@@ -142,15 +142,6 @@ impl Task {
         let strand = self.strand();
         Turn { strand, number: if matches!(strand, Strand::Thread(..)) { self.turn } else { 0 } }
     }
-
-    /// The turn of the event loop that runs it: a coroutine's thread has one, which decides what goes on next.
-    #[must_use]
-    pub fn in_turn_of_loop(&self) -> Turn {
-        match self.strand() {
-            Strand::Coroutine(..) => Turn { strand: Strand::Thread(self.pid, self.tid), number: self.turn },
-            Strand::Thread(..) | Strand::Goroutine(..) => self.in_turn(),
-        }
-    }
 }
 
 /// Version of the recording format (docs/recording.md).

@@ -12,6 +12,7 @@ mod headers;
 mod inference;
 mod losses;
 mod simulation;
+mod tokio_tasks;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     accounts::Requests,
-    event::{Address, Limits},
+    event::{Address, Coroutine, Limits},
     processes::{Process, Runtime},
     traces::span::{Kind, Value},
 };
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     pub(crate) time: Time,
     turns: HashMap<Thread, u32>,
+    /// The tasks of Tokio that threads poll.
+    polled: HashMap<Thread, u32>,
     /// Position of the next byte of a socket's direction.
     positions: HashMap<(SocketId, Direction), u32>,
     sockets: u64,
@@ -45,7 +48,14 @@ impl World {
     pub(crate) fn new() -> Self {
         let start =
             Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "07".repeat(32), limits: Limits::DEFAULT };
-        Self { events: vec![start], time: 1_000_000, turns: HashMap::new(), positions: HashMap::new(), sockets: 0 }
+        Self {
+            events: vec![start],
+            time: 1_000_000,
+            turns: HashMap::new(),
+            polled: HashMap::new(),
+            positions: HashMap::new(),
+            sockets: 0,
+        }
     }
 
     pub(crate) fn process(&mut self, pid: Pid, name: &str, runtime: Runtime) {
@@ -54,7 +64,14 @@ impl World {
     }
 
     pub(crate) fn task(&self, (pid, tid): Thread) -> Task {
-        Task::thread(pid, tid, self.turns.get(&(pid, tid)).copied().unwrap_or(0))
+        let coroutine = self.polled.get(&(pid, tid)).map(|&task| Coroutine::Task(task));
+        Task { coroutine, ..Task::thread(pid, tid, self.turns.get(&(pid, tid)).copied().unwrap_or(0)) }
+    }
+
+    /// The thread polls this task of Tokio from now on; returns it.
+    fn polls(&mut self, thread: Thread, task: u32) -> Thread {
+        self.polled.insert(thread, task);
+        thread
     }
 
     /// The thread waits for several files.

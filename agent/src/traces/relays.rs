@@ -159,6 +159,18 @@ impl Relays {
         }
     }
 
+    /// Whether several requests of a process are open that tasks have read.
+    #[must_use]
+    pub fn is_crowded(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|process| process.open.len() > 1)
+    }
+
+    /// Whether a call waits for what becomes of the request that has probably asked for it.
+    #[must_use]
+    pub fn is_waiting(&self, call: NodeId) -> bool {
+        self.askers.contains_key(&call)
+    }
+
     /// A task that works for no request has made the first call on a connection.
     pub fn first_call(&mut self, pid: Pid) {
         if let Some(process) = self.processes.get_mut(&pid) {

@@ -300,6 +300,12 @@ impl Tasks {
         self.requests.get(&work.request).filter(|request| request.could_act()).map(|_| work.request)
     }
 
+    /// Whether a coroutine works for several requests at once.
+    #[must_use]
+    pub fn is_shared(&self, strand: Strand) -> bool {
+        matches!(strand, Strand::Coroutine(..)) && self.threads.peek(&strand).is_some_and(|thread| thread.event_loop)
+    }
+
     /// Whether requests of a process are open: somebody could be working for them.
     #[must_use]
     pub fn has_open(&self, pid: Pid) -> bool {

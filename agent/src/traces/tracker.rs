@@ -290,7 +290,10 @@ impl Tracker {
             return None;
         }
         let call = self.number();
-        let (turn, sort) = (task.in_turn_of_loop(), Likeness::default());
+        if matches!(task.strand(), Strand::Coroutine(..)) && self.relays.is_crowded(task.pid) {
+            return Some(call);
+        }
+        let (turn, sort) = (task.in_turn(), Likeness::default());
         let made = Made { call, turn, time, socket: socket.id, server, sort, freed };
         self.inference.call_made(&made, None);
         Some(call)
@@ -298,7 +301,7 @@ impl Tracker {
 
     /// What a call began with was answered.
     pub fn reserved_answered(&mut self, task: Task, number: NodeId) {
-        self.inference.call_returned(task.in_turn_of_loop(), number);
+        self.inference.call_returned(task.in_turn(), number);
     }
 
     /// What was answered was all: no call follows from it.
@@ -339,7 +342,7 @@ impl Tracker {
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
         self.coroutines.request_read(request.task.context(), id, self.now);
         self.relays.request_read(turn.strand, id, request.likeness);
-        self.inference.request_read(request.task.in_turn_of_loop(), id, request.start, request.likeness);
+        self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
 
@@ -380,7 +383,8 @@ impl Tracker {
         } else {
             self.handoffs.written(turn.strand);
         }
-        if settlement.is_none() && matches!(turn.strand, Strand::Coroutine(..)) {
+        let is_relayed = settlement.is_none() && matches!(turn.strand, Strand::Coroutine(..));
+        if is_relayed {
             self.relayed(id, request);
         }
         if let Some(context) = request.task.context()
@@ -388,7 +392,10 @@ impl Tracker {
         {
             self.coroutines.call_made(context, id, request.start, owner);
         }
-        if request.reserved.is_some() {
+        if is_relayed && self.relays.is_crowded(pid) {
+            // Nothing is foreseen of what tasks wait for.
+            self.inference.forget_call(pid, id);
+        } else if request.reserved.is_some() {
             self.inference.call_is(pid, id, request.likeness);
             match (owner, &settlement) {
                 (Some(owner), _) => self.inference.decided(pid, id, owner),
@@ -398,7 +405,7 @@ impl Tracker {
         } else if settlement.is_none() || owner.is_some() {
             let made = Made {
                 call: id,
-                turn: request.task.in_turn_of_loop(),
+                turn,
                 time: request.start,
                 socket: request.socket.id,
                 sort: request.likeness,
@@ -505,11 +512,14 @@ impl Tracker {
             return;
         }
         let unordered = self.tasks.is_unordered(task.pid);
-        let decisions = self.handoffs.answered(turn, request, unordered, self.now);
+        let mut decisions = self.handoffs.answered(turn, request, unordered, self.now);
+        if self.tasks.is_shared(turn.strand) {
+            decisions.clear(); // all that it does is in one turn
+        }
         self.decide(task.pid, decisions, spans);
         let decisions = self.relays.answered(request);
         self.decide(task.pid, decisions, spans);
-        self.inference.answered(task.in_turn_of_loop(), request);
+        self.inference.answered(turn, request);
     }
 
     /// A thread woke another one of its process.
@@ -591,7 +601,7 @@ impl Tracker {
             && (time <= self.now.saturating_sub(COURTESY) || crowded || !self.undecided.contains_key(&call))
         {
             self.waiting.pop_front();
-            let likely = |pid: &Pid| self.inference.is_likeliest_open(*pid, call);
+            let likely = |pid: &Pid| self.inference.is_likeliest_open(*pid, call) || self.relays.is_waiting(call);
             if !crowded && self.undecided.get(&call).is_some_and(likely) {
                 self.waiting_long.push_back((time, call));
             } else {
@@ -690,7 +700,7 @@ impl Tracker {
 
     /// The exchange is over: its span is given out, or waits for its trace. `task` saw its end.
     pub fn closed(&mut self, id: NodeId, task: Task, exchange: Exchange, spans: &mut Vec<Span>) {
-        let Some(node) = self.remove(id, Some(task.in_turn_of_loop())) else { return };
+        let Some(node) = self.remove(id, Some(task.in_turn())) else { return };
         let Exchange { name, start, end, mut attributes, status } = exchange;
         if node.incomplete {
             attributes.push((Cow::Borrowed(INCOMPLETE), true.into()));
@@ -716,7 +726,8 @@ impl Tracker {
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),
             Kind::Client if self.undecided.contains_key(&id) => {
-                if self.inference.is_any_open(node.pid, id) {
+                let is_of_task = matches!(node.turn.strand, Strand::Coroutine(..));
+                if self.inference.is_any_open(node.pid, id) || (is_of_task && self.tasks.has_open(node.pid)) {
                     self.waiting.push_back((self.now, id));
                 } else {
                     self.infer(id, spans);
