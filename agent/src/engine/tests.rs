@@ -7,6 +7,7 @@ mod bounds;
 mod calls;
 mod connections;
 mod contexts;
+mod coroutines;
 mod event_loops;
 mod headers;
 mod inference;
@@ -37,8 +38,7 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     pub(crate) time: Time,
     turns: HashMap<Thread, u32>,
-    /// The tasks of Tokio that threads poll.
-    polled: HashMap<Thread, u32>,
+    coroutines: HashMap<Thread, Coroutine>,
     /// Position of the next byte of a socket's direction.
     positions: HashMap<(SocketId, Direction), u32>,
     sockets: u64,
@@ -52,7 +52,7 @@ impl World {
             events: vec![start],
             time: 1_000_000,
             turns: HashMap::new(),
-            polled: HashMap::new(),
+            coroutines: HashMap::new(),
             positions: HashMap::new(),
             sockets: 0,
         }
@@ -64,14 +64,13 @@ impl World {
     }
 
     pub(crate) fn task(&self, (pid, tid): Thread) -> Task {
-        let coroutine = self.polled.get(&(pid, tid)).map(|&task| Coroutine::Task(task));
-        Task { coroutine, ..Task::thread(pid, tid, self.turns.get(&(pid, tid)).copied().unwrap_or(0)) }
+        let task = Task::thread(pid, tid, self.turns.get(&(pid, tid)).copied().unwrap_or(0));
+        Task { coroutine: self.coroutines.get(&(pid, tid)).copied(), ..task }
     }
 
-    /// The thread polls this task of Tokio from now on; returns it.
-    fn polls(&mut self, thread: Thread, task: u32) -> Thread {
-        self.polled.insert(thread, task);
-        thread
+    /// The thread runs this coroutine from now on.
+    fn runs(&mut self, thread: Thread, coroutine: Coroutine) {
+        self.coroutines.insert(thread, coroutine);
     }
 
     /// The thread waits for several files.

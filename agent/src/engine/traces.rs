@@ -337,7 +337,7 @@ impl Traces {
         if self.runtime(task.pid) == Runtime::Go && task.goroutine.is_none() {
             return None;
         }
-        self.tracker.tasks().working_for(task.in_turn(), freed)
+        self.tracker.working_for(task, freed)
     }
 
     /// A process connects to a server: for whom, or else the number of the first call that follows.

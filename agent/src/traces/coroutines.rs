@@ -10,6 +10,9 @@
 //! - it has read a request, or the response to another context's call: a connection's, or a greenlet's that begins with another request,
 //! - one of the calls is known to be another request's.
 //!
+//! Contexts also show where what a thread does in a turn does not follow from what it has read in it ([`super::tasks`]), for it has gone on with
+//! another coroutine in between.
+//!
 //! A context in which several things are under way at once (two calls, or two requests that it has read) is no coroutine's: programs with
 //! callbacks have a single one for everything. It proves nothing for a while.
 
@@ -18,12 +21,15 @@ use std::{collections::HashMap, num::NonZeroUsize};
 use lru::LruCache;
 
 use crate::{
-    event::{Strand, Time},
+    event::{Strand, Task, Time},
     traces::{handoffs::Decision, span::Evidence, tracker::NodeId},
 };
 
 /// Contexts remembered.
 const CONTEXT_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// Threads remembered.
+const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// Calls of a context that wait for a response. One that makes more works for no request.
 const CALL_LIMIT: usize = 256;
@@ -63,15 +69,43 @@ pub struct Coroutines {
     requests: HashMap<NodeId, Time>,
     /// Who has made a call that waits, or is under way.
     callers: HashMap<NodeId, Strand>,
+    /// In which context threads have read something last.
+    reading: LruCache<Strand, Strand>,
 }
 
 impl Default for Coroutines {
     fn default() -> Self {
-        Self { contexts: LruCache::new(CONTEXT_LIMIT), requests: HashMap::new(), callers: HashMap::new() }
+        Self {
+            contexts: LruCache::new(CONTEXT_LIMIT),
+            requests: HashMap::new(),
+            callers: HashMap::new(),
+            reading: LruCache::new(THREAD_LIMIT),
+        }
     }
 }
 
 impl Coroutines {
+    /// A thread has read something.
+    pub fn has_read(&mut self, task: Task) {
+        match task.context() {
+            Some(context) => drop(self.reading.put(task.strand(), context)),
+            None => drop(self.reading.pop(&task.strand())),
+        }
+    }
+
+    /// Whether a thread may go on with what it has read last: it is in the same context, as far as that is known.
+    #[must_use]
+    pub fn goes_on(&self, task: Task) -> bool {
+        let read = self.reading.peek(&task.strand());
+        task.context().is_none_or(|context| read.is_none_or(|read| *read == context))
+    }
+
+    /// Whether another context than this one is known to have made a call.
+    #[must_use]
+    pub fn is_anothers(&self, call: NodeId, context: Strand) -> bool {
+        self.callers.get(&call).is_some_and(|caller| *caller != context)
+    }
+
     /// A request was read, in this context if that is known.
     pub fn request_read(&mut self, context: Option<Strand>, request: NodeId, time: Time) {
         self.requests.insert(request, time);

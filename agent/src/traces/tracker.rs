@@ -340,6 +340,7 @@ impl Tracker {
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
+        self.coroutines.has_read(request.task);
         self.coroutines.request_read(request.task.context(), id, self.now);
         self.relays.request_read(turn.strand, id, request.likeness);
         self.inference.request_read(turn, id, request.start, request.likeness);
@@ -448,7 +449,7 @@ impl Tracker {
         {
             return Some((opener, Evidence::Task));
         }
-        let by_turn = self.tasks.working_for(turn, request.freed);
+        let by_turn = self.working_for(request.task, request.freed);
         // It began in an earlier turn, when nobody could tell whose it was: this turn tells no more.
         if let Some(owner) = by_turn.filter(|_| request.reserved.is_none()) {
             return Some((owner, Evidence::Task));
@@ -467,6 +468,12 @@ impl Tracker {
         by.map(|owner| (owner, Evidence::Handoff))
     }
 
+    /// The request for which a strand works by what it has read in this turn, if that is certain.
+    pub fn working_for(&mut self, task: Task, freed: bool) -> Option<NodeId> {
+        let request = self.tasks.working_for(task.in_turn(), freed);
+        request.filter(|_| self.coroutines.goes_on(task))
+    }
+
     /// A strand has read (a part of) the response to a call.
     pub fn response_read(&mut self, task: Task, call: NodeId) {
         let Some(node) = self.nodes.get(&call) else { return };
@@ -476,6 +483,7 @@ impl Tracker {
         }
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
+        self.coroutines.has_read(task);
         self.coroutines.call_read(task.context(), call);
         self.relays.call_read(call);
     }
@@ -488,12 +496,14 @@ impl Tracker {
             None => self.tasks.unknown_read(turn),
         }
         self.handoffs.other_read(turn.strand);
+        self.coroutines.has_read(task);
     }
 
     /// A strand has read more of the newest request of a connection.
     pub fn request_continued(&mut self, task: Task, request: NodeId) {
         self.tasks.request_continued(task.in_turn(), request);
         self.handoffs.other_read(task.strand());
+        self.coroutines.has_read(task);
         if let Some(context) = task.context() {
             self.coroutines.request_continued(context, request);
         }
@@ -516,6 +526,9 @@ impl Tracker {
         if self.tasks.is_shared(turn.strand) {
             decisions.clear(); // all that it does is in one turn
         }
+        if let Some(context) = task.context() {
+            decisions.retain(|(call, ..)| !self.coroutines.is_anothers(*call, context));
+        }
         self.decide(task.pid, decisions, spans);
         let decisions = self.relays.answered(request);
         self.decide(task.pid, decisions, spans);
@@ -529,7 +542,7 @@ impl Tracker {
 
     /// A thread started another one.
     pub fn thread_started(&mut self, task: Task, started: u32) {
-        if let Some(request) = self.tasks.working_for(task.in_turn(), false) {
+        if let Some(request) = self.working_for(task, false) {
             self.handoffs.started(Strand::Thread(task.pid, started), request);
         }
     }

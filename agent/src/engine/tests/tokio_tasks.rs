@@ -11,6 +11,12 @@ const PID: Pid = 1;
 const ONE: Thread = (PID, 1);
 const TWO: Thread = (PID, 2);
 
+/// The thread polls this task from now on.
+fn polls(world: &mut World, thread: Thread, task: u32) -> Thread {
+    world.runs(thread, Coroutine::Task(task));
+    thread
+}
+
 fn world() -> World {
     let mut world = World::new();
     world.process(PID, "web", Runtime::Threads);
@@ -25,17 +31,17 @@ fn a_task_works_for_what_it_has_read_on_whatever_thread() {
     world.request(ONE, first, "/before");
     world.answer(ONE, first);
     for (task, request, path) in [(7, first, "/first"), (8, second, "/second")] {
-        let thread = world.polls(ONE, task);
+        let thread = polls(&mut world, ONE, task);
         world.request(thread, request, path);
     }
     // The other way round, on another thread, and with a wait in between.
     for (task, connection, path) in [(8, two, "/of-second"), (7, one, "/of-first")] {
         world.wait(TWO);
-        let thread = world.polls(TWO, task);
+        let thread = polls(&mut world, TWO, task);
         world.call(thread, connection, path);
     }
     for (task, connection, request) in [(7, one, first), (8, two, second)] {
-        let thread = world.polls(ONE, task);
+        let thread = polls(&mut world, ONE, task);
         world.result(thread, connection);
         world.answer(thread, request);
     }
@@ -48,7 +54,7 @@ fn a_task_works_for_what_it_has_read_on_whatever_thread() {
 #[test]
 fn a_task_that_serves_several_connections_works_for_none() {
     let mut world = world();
-    world.polls(ONE, 7);
+    polls(&mut world, ONE, 7);
     let (first, second, connection) = (world.accept(ONE), world.accept(ONE), world.connect(ONE, 5000));
     world.request(ONE, first, "/first");
     world.request(ONE, second, "/second");
@@ -65,15 +71,15 @@ fn a_connection_that_a_task_of_its_own_has_was_opened_for_anybody() {
     let mut world = world();
     let (first, second) = (world.accept(ONE), world.accept(ONE));
     for (task, request, path) in [(7, first, "/first"), (8, second, "/second")] {
-        let thread = world.polls(ONE, task);
+        let thread = polls(&mut world, ONE, task);
         world.request(thread, request, path);
     }
-    let thread = world.polls(ONE, 7);
+    let thread = polls(&mut world, ONE, 7);
     let connection = world.connect(thread, 5000);
-    let thread = world.polls(ONE, 9);
+    let thread = polls(&mut world, ONE, 9);
     world.blocking_call(thread, connection, "/of-second");
     for (task, request) in [(8, second), (7, first)] {
-        let thread = world.polls(ONE, task);
+        let thread = polls(&mut world, ONE, task);
         world.answer(thread, request);
     }
     let run = world.run();
@@ -116,7 +122,7 @@ fn relayed(pause: Pause, at_once: usize, seed: u64) -> (usize, usize, usize) {
         let (mut number, step) = places[place];
         let (task, its) = (place as u32 + 1, place as u32 + 1001);
         let mut step = step;
-        let thread = world.polls(ONE, task);
+        let thread = polls(&mut world, ONE, task);
         match step {
             0 => {
                 (number, started) = (started, started + 1);
@@ -125,17 +131,17 @@ fn relayed(pause: Pause, at_once: usize, seed: u64) -> (usize, usize, usize) {
             }
             1 => world.result(thread, own),
             2 => {
-                let thread = world.polls(ONE, its);
+                let thread = polls(&mut world, ONE, its);
                 world.call(thread, relay, &format!("/r{number}/item"));
             }
             3 => {
-                let thread = world.polls(ONE, its);
+                let thread = polls(&mut world, ONE, its);
                 world.result(thread, relay);
             }
             _ => world.answer(thread, request),
         }
         if step == 1 && pause == Pause::Nothing {
-            let thread = world.polls(ONE, its);
+            let thread = polls(&mut world, ONE, its);
             world.call(thread, relay, &format!("/r{number}/item"));
             step += 1;
         }
