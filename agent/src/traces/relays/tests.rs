@@ -42,9 +42,9 @@ fn calls_are_claimed_where_all_requests_ask_for_the_same() {
     // One begins it, and sixteen more do the same.
     assert_eq!(claimed, [&[false; 8][..], &[true; 4]].concat());
     assert!(round(&mut relays, 12, &["/price", "/item"]), "in any order");
-    for (number, other) in [(13, &["/item"][..]), (14, &["/item", "/item"]), (15, &["/item", "/price", "/item"])] {
-        assert!(!round(&mut relays, number, other), "{other:?}");
-    }
+    assert!(!round(&mut relays, 13, &["/item"]));
+    assert!(round(&mut relays, 14, &["/item", "/price"]), "something is missing now and then");
+    assert!(!round(&mut relays, 15, &["/item", "/price", "/item"]));
     assert!(!round(&mut relays, 16, &["/item", "/price"]), "it is no custom any more");
 }
 
