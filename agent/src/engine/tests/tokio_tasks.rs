@@ -176,8 +176,8 @@ fn a_task_that_has_another_one_make_a_call_is_found() {
 
 #[test]
 fn nobody_is_taken_for_it_where_tasks_wait_for_what_is_not_seen() {
-    for at_once in [2, 3, 8] {
-        for seed in 0..4 {
+    for at_once in [2, 3, 8, 32] {
+        for seed in 0..8 {
             let (.., wrong) = relayed(Pause::Unseen, at_once, seed);
             assert_eq!(wrong, 0, "{at_once} at once, seed {seed}");
         }
