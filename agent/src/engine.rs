@@ -297,6 +297,7 @@ impl Engine {
         followed.connection.data(data, &self.traces.options, &mut self.signals);
         self.traces.apply(followed, (data.task, Some(data.direction)), &mut self.signals, output);
         self.traces.asked(followed, data);
+        self.traces.tracker.moved(data.task, data.direction);
         self.traces.count_idle(followed);
 
         if known.is_none() && matches!(followed.connection.protocol(), Some("postgresql" | "mysql")) {

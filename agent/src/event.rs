@@ -34,6 +34,9 @@ pub struct Task {
     /// The goroutine that the thread was running (the low 32 bits of its id); `None` in other programs, and where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goroutine: Option<Goroutine>,
+    /// The coroutine that the thread was running, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coroutine: Option<Coroutine>,
 }
 
 /// A goroutine: Go's own line of execution, which moves between threads.
@@ -57,6 +60,17 @@ pub enum WorksFor {
     HandedBy(u32),
 }
 
+/// What a thread runs a piece of, between other ones, until it waits for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coroutine {
+    /// It has a number that no other one ever gets (the low 32 bits of it): a line of execution like a goroutine.
+    Task(u32),
+    /// It is known by where its context is (Python's `contextvars`; the low 32 bits of the address without its last four). Another one has the
+    /// same address as soon as it has ended, and what it waits for may be read in another context (asyncio).
+    Context(u32),
+}
+
 /// A line of execution: what happens on one happens one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Strand {
@@ -64,6 +78,8 @@ pub enum Strand {
     Thread(Pid, u32),
     /// A goroutine of a process, on whatever thread.
     Goroutine(Pid, u32),
+    /// A coroutine of a process, likewise.
+    Coroutine(Pid, u32),
 }
 
 impl Strand {
@@ -71,12 +87,12 @@ impl Strand {
     #[must_use]
     pub fn pid(self) -> Pid {
         match self {
-            Strand::Thread(pid, _) | Strand::Goroutine(pid, _) => pid,
+            Strand::Thread(pid, _) | Strand::Goroutine(pid, _) | Strand::Coroutine(pid, _) => pid,
         }
     }
 }
 
-/// What a strand does between two waits for several files. A goroutine waits for one thing at a time: it has a single turn.
+/// What a strand does between two waits for several files. A goroutine or coroutine waits for one thing at a time: it has a single turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Turn {
     /// Whose.
@@ -89,15 +105,26 @@ impl Task {
     /// A thread in this turn.
     #[must_use]
     pub const fn thread(pid: Pid, tid: u32, turn: u32) -> Self {
-        Self { pid, tid, turn, goroutine: None }
+        Self { pid, tid, turn, goroutine: None, coroutine: None }
     }
 
     /// The line of execution that did it.
     #[must_use]
     pub fn strand(&self) -> Strand {
-        match self.goroutine {
-            Some(goroutine) => Strand::Goroutine(self.pid, goroutine.id),
-            None => Strand::Thread(self.pid, self.tid),
+        match (self.goroutine, self.coroutine) {
+            (Some(goroutine), _) => Strand::Goroutine(self.pid, goroutine.id),
+            (None, Some(Coroutine::Task(id))) => Strand::Coroutine(self.pid, id),
+            (None, Some(Coroutine::Context(_)) | None) => Strand::Thread(self.pid, self.tid),
+        }
+    }
+
+    /// The context in which the thread, an event loop's, did it. One that never waits for several files has a single context for all that
+    /// it does: that says no more than the thread.
+    #[must_use]
+    pub fn context(&self) -> Option<Strand> {
+        match self.coroutine {
+            Some(Coroutine::Context(id)) if self.turn > 0 => Some(Strand::Coroutine(self.pid, id)),
+            _ => None,
         }
     }
 
@@ -112,7 +139,8 @@ impl Task {
     /// The turn in which it was done.
     #[must_use]
     pub fn in_turn(&self) -> Turn {
-        Turn { strand: self.strand(), number: if self.goroutine.is_some() { 0 } else { self.turn } }
+        let strand = self.strand();
+        Turn { strand, number: if matches!(strand, Strand::Thread(..)) { self.turn } else { 0 } }
     }
 }
 

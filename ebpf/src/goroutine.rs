@@ -1,10 +1,10 @@
-//! Which goroutine a thread is running: Go keeps its description (`runtime.g`) where the thread finds it at once, on x86-64 in
+//! Which goroutine a thread is running, or which coroutine ([`crate::python`]). Go keeps its description (`runtime.g`) where the thread finds it at once, on x86-64 in
 //! thread-local storage and on arm64 in a register, and its id in that description. The agent says where (`GoLayout`).
 
 use aya_ebpf::helpers::generated;
 use syspan_abi::{GoLayout, watch, works_for};
 
-use crate::{config::config, hooks::handover::handed_by, socket::kernel, task, thread::Caller};
+use crate::{config::config, hooks::handover::handed_by, python::python_context, socket::kernel, task, thread::Caller};
 
 /// The goroutine that a thread is running.
 pub struct Current {
@@ -19,6 +19,12 @@ pub struct Current {
 /// The calling thread's.
 #[inline(always)]
 pub fn current(caller: Caller) -> Current {
+    if caller.watch & watch::TASKS != 0 {
+        return Current { id: polled(caller.go.g as i64 as u64) as u32, works_for: 0, relation: works_for::TASK };
+    }
+    if caller.watch & watch::CONTEXTS != 0 {
+        return Current { id: python_context() as u32, works_for: 0, relation: works_for::CONTEXT };
+    }
     if caller.go.id == 0 {
         return Current { id: 0, works_for: 0, relation: works_for::STARTED };
     }
@@ -65,9 +71,18 @@ pub extern "C" fn goroutine(offset: u64, id: u64, parent: u64, registers: u64) -
     user(g.wrapping_add(id)) as u32 as u64 | started_by << 32
 }
 
+/// The id of the Tokio task that the calling thread polls: a word at this distance from its thread pointer; 0 while it polls none.
+///
+/// A function of its own, as [`goroutine`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn polled(offset: u64) -> u64 {
+    user(task::member::<u64>(config!(offsets.task_thread_pointer)).wrapping_add(offset))
+}
+
 /// A word of the program's memory, 0 where it cannot be read.
 #[inline(always)]
-fn user(address: u64) -> u64 {
+pub fn user(address: u64) -> u64 {
     let mut word = 0u64;
     // SAFETY: the helper checks the source and clears the destination when it fails; the destination is a word.
     unsafe { generated::bpf_probe_read_user((&raw mut word).cast(), size_of::<u64>() as u32, address as *const _) };

@@ -22,6 +22,7 @@ mod hooks;
 mod maps;
 mod payload;
 mod propagate;
+mod python;
 mod socket;
 mod task;
 mod thread;

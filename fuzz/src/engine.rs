@@ -6,8 +6,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use syspan::{
     event::{
-        Address, Context, Data, Direction, End, Event, Goroutine, Limits, Origin, Pid, Socket, SocketId, Task, Time,
-        WorksFor,
+        Address, Context, Coroutine, Data, Direction, End, Event, Goroutine, Limits, Origin, Pid, Socket, SocketId,
+        Task, Time, WorksFor,
     },
     processes::{Process, Runtime},
     streams::Loss,
@@ -86,6 +86,11 @@ enum What {
         id: u8,
         works_for: u8,
         handed: bool,
+    },
+    /// The thread is, from now on, running this coroutine (0: none).
+    Coroutine {
+        id: u8,
+        numbered: bool,
     },
     /// A context for the next message on the socket.
     Context {
@@ -170,6 +175,7 @@ struct Host {
     time: Time,
     turns: HashMap<(Pid, u32), u32>,
     goroutines: HashMap<(Pid, u32), Goroutine>,
+    coroutines: HashMap<(Pid, u32), Coroutine>,
     positions: HashMap<(SocketId, bool), u32>,
 }
 
@@ -180,6 +186,7 @@ impl Host {
         let (pid, tid) = (Pid::from(who >> 4), u32::from(who & 15));
         let task = Task {
             goroutine: self.goroutines.get(&(pid, tid)).copied(),
+            coroutine: self.coroutines.get(&(pid, tid)).copied(),
             ..Task::thread(pid, tid, *self.turns.entry((pid, tid)).or_default())
         };
         let socket = SocketId::from(socket % 16);
@@ -224,6 +231,14 @@ impl Host {
                 match id % 8 {
                     0 => self.goroutines.remove(&(pid, tid)),
                     id => self.goroutines.insert((pid, tid), Goroutine { id: id.into(), works_for }),
+                };
+                return;
+            }
+            What::Coroutine { id, numbered } => {
+                match id % 8 {
+                    0 => self.coroutines.remove(&(pid, tid)),
+                    id if numbered => self.coroutines.insert((pid, tid), Coroutine::Task(id.into())),
+                    id => self.coroutines.insert((pid, tid), Coroutine::Context(id.into())),
                 };
                 return;
             }

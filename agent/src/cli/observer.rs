@@ -376,8 +376,14 @@ impl Observer {
             if let Some(layout) = current.and_then(|identity| identity.goroutines) {
                 capture.follow_goroutines(*pid, layout);
             }
+            if let Some(place) = current.and_then(|identity| identity.tokio_task) {
+                capture.follow_tasks(*pid, place);
+            }
             if let Some(http) = current.and_then(|identity| identity.net_http) {
                 capture.watch_net_http(*pid, &proc.exe_file(*pid), &http);
+            }
+            if let Some(layout) = current.and_then(|identity| identity.python) {
+                capture.follow_contexts(*pid, layout);
             }
             if current.is_some_and(hands_work_over) {
                 capture.watch_wakes(*pid);
@@ -391,6 +397,7 @@ impl Observer {
         if !self.told.insert(pid) {
             return;
         }
+        self.table.ask_again(pid);
         let introduction = Introduction { pid, answer: self.ask(pid), command: command.map(str::to_owned) };
         self.held.introduce(introduction, take);
     }

@@ -7,12 +7,14 @@ mod bounds;
 mod calls;
 mod connections;
 mod contexts;
+mod coroutines;
 mod event_loops;
 mod headers;
 mod inference;
 mod instrumented;
 mod losses;
 mod simulation;
+mod tokio_tasks;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,7 +23,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     accounts::Requests,
-    event::{Address, Limits},
+    event::{Address, Coroutine, Limits},
     processes::{Process, Runtime},
     traces::span::{Kind, Value},
 };
@@ -37,6 +39,7 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     pub(crate) time: Time,
     turns: HashMap<Thread, u32>,
+    coroutines: HashMap<Thread, Coroutine>,
     /// Position of the next byte of a socket's direction.
     positions: HashMap<(SocketId, Direction), u32>,
     sockets: u64,
@@ -46,7 +49,14 @@ impl World {
     pub(crate) fn new() -> Self {
         let start =
             Event::Start { version: 1, wall_offset: 1_000_000_000_000, seed: "07".repeat(32), limits: Limits::DEFAULT };
-        Self { events: vec![start], time: 1_000_000, turns: HashMap::new(), positions: HashMap::new(), sockets: 0 }
+        Self {
+            events: vec![start],
+            time: 1_000_000,
+            turns: HashMap::new(),
+            coroutines: HashMap::new(),
+            positions: HashMap::new(),
+            sockets: 0,
+        }
     }
 
     pub(crate) fn process(&mut self, pid: Pid, name: &str, runtime: Runtime) {
@@ -55,7 +65,13 @@ impl World {
     }
 
     pub(crate) fn task(&self, (pid, tid): Thread) -> Task {
-        Task::thread(pid, tid, self.turns.get(&(pid, tid)).copied().unwrap_or(0))
+        let task = Task::thread(pid, tid, self.turns.get(&(pid, tid)).copied().unwrap_or(0));
+        Task { coroutine: self.coroutines.get(&(pid, tid)).copied(), ..task }
+    }
+
+    /// The thread runs this coroutine from now on.
+    fn runs(&mut self, thread: Thread, coroutine: Coroutine) {
+        self.coroutines.insert(thread, coroutine);
     }
 
     /// The thread waits for several files.

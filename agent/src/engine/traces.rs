@@ -224,7 +224,7 @@ impl Traces {
                     let Some(role) = followed.connection.local_role() else { continue };
                     let opener = match followed.waiting {
                         // Nothing was read on it since it was connected: it was connected for this.
-                        Waiting::Connecting(request, _) => Some(request),
+                        Waiting::Connecting(request, caller) => Some((request, caller.strand)),
                         _ => None,
                     };
                     let reserved = followed.reserved.take();
@@ -381,7 +381,7 @@ impl Traces {
         if self.runtime(task.pid) == Runtime::Go && task.goroutine.is_none() {
             return None;
         }
-        self.tracker.tasks().working_for(task.in_turn(), freed)
+        self.tracker.working_for(task, freed)
     }
 
     /// A process connects to a server: for whom, or else the number of the first call that follows.

@@ -13,7 +13,9 @@ use aya::{
     util::{KernelVersion, nr_cpus},
 };
 use aya_log::EbpfLogger;
-use syspan_abi::{self as abi, Config, Counter, GoLayout, Observed, SocketState, selection, verdict, watch};
+use syspan_abi::{
+    self as abi, Config, Counter, GoLayout, Observed, PythonLayout, SocketState, selection, verdict, watch,
+};
 use tracing::{Level, level_filters::LevelFilter};
 
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
         propagation::{Adopted, Carrier, Propagation, TABLES},
         record, syscalls,
     },
-    processes::{goroutines::Layout, proc::Proc, runtime::NetHttp},
+    processes::{goroutines::Layout, proc::Proc, python, runtime::NetHttp},
     streams::Loss,
 };
 
@@ -113,6 +115,8 @@ pub enum CaptureError {
 pub struct Capture {
     ring: RingBuf<MapData>,
     processes: HashMap<MapData, u32, Observed>,
+    /// Where those that run CPython have their contexts.
+    pythons: HashMap<MapData, u32, PythonLayout>,
     /// Every process is observed.
     all: bool,
     sockets: HashMap<MapData, u64, SocketState>,
@@ -187,6 +191,7 @@ impl Capture {
         let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;
         let mut processes = HashMap::try_from(take("PROCESSES")?)?;
+        let pythons = HashMap::try_from(take("PYTHONS")?)?;
         let sockets = HashMap::try_from(take("SOCKETS")?)?;
         let counts = PerCpuArray::try_from(take("COUNTS")?)?;
         processes.insert(std::process::id(), only(selection::EXCLUDED), 0)?;
@@ -215,6 +220,7 @@ impl Capture {
         Ok(Self {
             ring,
             processes,
+            pythons,
             all: settings.all,
             sockets,
             counts,
@@ -282,6 +288,25 @@ impl Capture {
     pub fn follow_goroutines(&mut self, pid: Pid, layout: Layout) {
         let Layout { g, id, parent } = layout;
         self.change(pid, |observed| observed.go = GoLayout { g, id, parent: parent.unwrap_or(0) });
+    }
+
+    /// Tells of a process, which runs tasks on Tokio, which of them does what. `place`: of the id of the one that a thread polls, from the
+    /// thread's pointer, bytes.
+    pub fn follow_tasks(&mut self, pid: Pid, place: i32) {
+        self.change(pid, |observed| {
+            observed.watch |= watch::TASKS;
+            observed.go = GoLayout { g: place, ..GoLayout::default() };
+        });
+    }
+
+    /// Tells of a process, which runs CPython, in which context its threads do what.
+    pub fn follow_contexts(&mut self, pid: Pid, layout: python::Layout) {
+        let python::Layout { interpreter, members } = layout;
+        let python::Members { main: _, threads, next, thread_id, context } = members;
+        match self.pythons.insert(pid, PythonLayout { interpreter, threads, next, thread_id, context }, 0) {
+            Ok(()) => self.change(pid, |observed| observed.watch |= watch::CONTEXTS),
+            Err(error) => tracing::debug!(pid, %error, "contexts are not told"),
+        }
     }
 
     /// Tells of a process which of its threads wakes and starts which.

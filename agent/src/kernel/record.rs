@@ -6,7 +6,7 @@ use bytes::Bytes;
 use syspan_abi::{Kind, MAX_PATH, direction, end, origin, propagation::meaning, works_for};
 
 use crate::event::{
-    Address, Context, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor,
+    Address, Context, Coroutine, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor,
 };
 
 const AF_UNIX: u32 = 1;
@@ -89,7 +89,7 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
     let mut task = Task::thread(reader.u32()?, reader.u32()?, reader.u32()?);
     let time = reader.u64()?;
     let socket = reader.u64()?;
-    task.goroutine = goroutine(reader.u32()?, reader.u32()?, relation);
+    runs(&mut task, reader.u32()?, reader.u32()?, relation);
     Some(match kind {
         k if k == Kind::Data as u16 => {
             let length = reader.u64()?;
@@ -170,14 +170,17 @@ fn parse_socket(reader: &mut Reader<'_>, id: u64, time: Time, task: Task) -> Opt
     Some(Socket { id, time, task, local, peer, netns, origin, positions: None })
 }
 
-/// The goroutine of this id, if there is one, which works for another in this way (`abi::works_for`), if it does.
-fn goroutine(id: u32, other: u32, relation: u16) -> Option<Goroutine> {
+/// A thread runs the goroutine of this id, if there is one, which works for another in this way, if it does; or a coroutine (`abi::works_for`).
+fn runs(task: &mut Task, id: u32, other: u32, relation: u16) {
     let works_for = match relation {
+        _ if id == 0 => return,
+        works_for::TASK => return task.coroutine = Some(Coroutine::Task(id)),
+        works_for::CONTEXT => return task.coroutine = Some(Coroutine::Context(id)),
         _ if other == 0 => None,
         works_for::HANDED => Some(WorksFor::HandedBy(other)),
         _ => Some(WorksFor::StartedBy(other)),
     };
-    (id != 0).then_some(Goroutine { id, works_for })
+    task.goroutine = Some(Goroutine { id, works_for });
 }
 
 /// `abi::Positions`.
@@ -269,21 +272,26 @@ mod tests {
     }
 
     #[test]
-    fn goroutines_and_whom_they_work_for() {
+    fn goroutines_whom_they_work_for_and_coroutines() {
         let parsed = |id, other, relation: u16| {
             let members = [(offset_of!(Header, goroutine), id), (offset_of!(Header, works_for), other)];
             let mut bytes = notice(Kind::Wake, &members);
             bytes[offset_of!(Header, relation)..][..2].copy_from_slice(&relation.to_ne_bytes());
             match parse(&bytes) {
-                Some(Record::Event(Event::Wake { task, .. })) => task.goroutine,
+                Some(Record::Event(Event::Wake { task, .. })) => (task.goroutine, task.coroutine),
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(parsed(0, 0, works_for::STARTED), None);
-        assert_eq!(parsed(18, 0, works_for::STARTED), Some(Goroutine { id: 18, works_for: None }));
+        let goroutine = |works_for| (Some(Goroutine { id: 18, works_for }), None);
+        for relation in [works_for::STARTED, works_for::HANDED, works_for::TASK, works_for::CONTEXT] {
+            assert_eq!(parsed(0, 0, relation), (None, None));
+        }
+        assert_eq!(parsed(18, 0, works_for::STARTED), goroutine(None));
+        assert_eq!(parsed(18, 0, works_for::TASK), (None, Some(Coroutine::Task(18))));
+        assert_eq!(parsed(18, 0, works_for::CONTEXT), (None, Some(Coroutine::Context(18))));
         let started_by = Some(WorksFor::StartedBy(1));
-        assert_eq!(parsed(18, 1, works_for::STARTED), Some(Goroutine { id: 18, works_for: started_by }));
+        assert_eq!(parsed(18, 1, works_for::STARTED), goroutine(started_by));
         let handed_by = Some(WorksFor::HandedBy(6));
-        assert_eq!(parsed(18, 6, works_for::HANDED), Some(Goroutine { id: 18, works_for: handed_by }));
+        assert_eq!(parsed(18, 6, works_for::HANDED), goroutine(handed_by));
     }
 }

@@ -17,7 +17,7 @@ const MAGIC: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
 /// A larger table is not read, bytes: the largest programs (Kubernetes') have some 30 MiB.
 const MAX_TABLE: u64 = 128 * 1024 * 1024;
 /// A symbol table that is larger, in bytes, is not searched: those of the largest programs have a tenth.
-const MAX_SYMBOLS: u64 = 64 * 1024 * 1024;
+pub const MAX_SYMBOLS: u64 = 64 * 1024 * 1024;
 /// The symbol at the beginning of Go's text.
 const TEXT: &[u8] = b"runtime.text";
 /// Bytes of a function that are looked at: its first instructions.

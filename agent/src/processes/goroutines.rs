@@ -5,21 +5,17 @@
 //! table by version, which is that of the DWARF of programs built with each (`tests/tests/goroutines.rs` compares it with the toolchain
 //! that is there). Of a version that is not in it nothing is read.
 
-use object::{
-    Endianness, ReadRef,
-    elf::{FileHeader64, PT_TLS},
-    read::elf::{FileHeader as _, ProgramHeader as _},
-};
+use object::{Endianness, ReadRef, elf::FileHeader64, read::elf::FileHeader as _};
 
-use super::functions::{Sections, symbol};
+use super::{
+    functions::{Sections, symbol},
+    thread_local::ThreadLocal,
+};
 
 /// The symbol of the thread-local variable that holds the address of the running goroutine's `runtime.g`.
 const THREAD_LOCAL: &[u8] = b"runtime.tlsg";
 /// A pointer's size, which thread-local storage has that holds nothing but [`THREAD_LOCAL`].
 const POINTER: i32 = 8;
-/// A file has some ten program headers.
-const MAX_PROGRAM_HEADERS: u16 = 1024;
-
 /// Byte offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -56,27 +52,18 @@ fn members(version: &str) -> Option<(u16, Option<u16>)> {
     VERSIONS.iter().rev().find(|(first, ..)| *first <= minor).map(|(_, id, parent)| (*id, *parent))
 }
 
-/// An executable's thread-local storage ends at the thread pointer (variant II of "ELF Handling For Thread-Local Storage", that of
-/// x86-64). Go's own linker leaves the segment out where there is no C, and means the last word.
+/// Go's own linker leaves the segment of thread-local storage out where there is no C, and means the last word.
 fn thread_local<'a, R: ReadRef<'a>>(
     header: &FileHeader64<Endianness>,
     sections: &Sections<'a, R>,
     data: R,
 ) -> Option<i32> {
-    let endian = header.endian().ok()?;
-    if header.e_phnum.get(endian) > MAX_PROGRAM_HEADERS {
-        return None;
+    let storage = ThreadLocal::read(header, data)?;
+    match storage.length {
+        0 => Some(-POINTER),
+        POINTER => storage.offset(0),
+        _ => storage.offset(symbol(sections, header.endian().ok()?, data, THREAD_LOCAL)?),
     }
-    let segments = header.program_headers(endian, data).ok()?;
-    let Some(segment) = segments.iter().find(|segment| segment.p_type(endian) == PT_TLS) else {
-        return Some(-POINTER);
-    };
-    let length = i32::try_from(segment.p_memsz(endian)).ok()?;
-    let place = if length == POINTER { 0 } else { symbol(sections, endian, data, THREAD_LOCAL)? };
-    let place = i32::try_from(place).ok()?;
-    let align = i32::try_from(segment.p_align(endian).max(1)).ok()?;
-    let end = length.checked_add(align - 1)? / align * align;
-    place.checked_sub(end)
 }
 
 #[cfg(test)]

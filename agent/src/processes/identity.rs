@@ -18,6 +18,7 @@ use super::{
     goroutines::Layout,
     name::{Facts, Name, NameSource},
     proc::{Proc, Stat},
+    python,
     runtime::{Executable, Executables, NetHttp},
     script::Interpreter,
 };
@@ -75,6 +76,18 @@ pub struct Identity {
     pub goroutines: Option<Layout>,
     /// What it has of Go's http.Client.
     pub net_http: Option<NetHttp>,
+    /// Where it keeps the id of the Tokio task that a thread polls, if that is known ([`Executable::tokio_task`]).
+    pub tokio_task: Option<i32>,
+    /// Where it keeps the contexts of its threads, if it runs a CPython for which that is known.
+    pub python: Option<python::Layout>,
+}
+
+impl Identity {
+    /// Whether there may be more to it than was found when it was read: an interpreter may not have been loaded then.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.python.is_none() && self.exe.as_deref().is_some_and(python::is_python)
+    }
 }
 
 /// Reads identities.
@@ -107,7 +120,8 @@ impl Identifier {
         let name = self.name(pid, &facts, &stat);
         let executable = self.executables.inspect(&self.proc.exe_file(pid));
         let owner = self.owner(pid);
-        Some(self.describe(pid, &stat, facts, name, executable, owner.as_deref()))
+        let identity = self.describe(pid, &stat, facts, name, executable, owner.as_deref());
+        Some(Identity { python: python::find(&self.proc, pid), ..identity })
     }
 
     /// Who a process is as far as the kernel alone knows, which never has to wait; `None` once it has ended.
@@ -123,13 +137,14 @@ impl Identifier {
     /// has ended, whose copy it was and its id is all that is known.
     #[must_use]
     pub fn inherit(&self, parent: &Identity, child: Pid) -> Identity {
+        let python = if parent.is_unfinished() { python::find(&self.proc, child) } else { parent.python };
         let Some(stat) = self.proc.stat(child) else {
             let process = Process { pid: child, started: 0, ..Process::clone(&parent.process) }.without_instance();
             return Identity { process: Arc::new(process), ..parent.clone() };
         };
         let mut process = Process { pid: child, started: stat.started, ..Process::clone(&parent.process) };
         self.distinguish(&mut process, &stat);
-        Identity { process: Arc::new(process), ..parent.clone() }
+        Identity { process: Arc::new(process), python, ..parent.clone() }
     }
 
     fn describe(
@@ -141,7 +156,7 @@ impl Identifier {
         executable: Executable,
         owner: Option<&str>,
     ) -> Identity {
-        let (runtime, goroutines, net_http) = (executable.runtime, executable.goroutines, executable.net_http);
+        let Executable { runtime, goroutines, net_http, tokio_task, .. } = executable;
         let mut resource = Resource::default();
         resource.add("service.name", &name.text);
         self.describe_process(&mut resource, &facts, executable);
@@ -159,7 +174,8 @@ impl Identifier {
         if let Some(instance) = given_instance {
             set(&mut process.resource, "service.instance.id", instance);
         }
-        Identity { process: Arc::new(process), source: name.source, exe: facts.exe, goroutines, net_http }
+        let process = Arc::new(process);
+        Identity { process, source: name.source, exe: facts.exe, goroutines, net_http, tokio_task, python: None }
     }
 
     /// Sets what is different for every process.

@@ -2,7 +2,7 @@
 //!
 //! [`selector`] decides which, [`identity`] says who (with [`name`] for the service's name), [`reader`] asks it on threads
 //! that may wait, [`table`] remembers it while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`],
-//! [`goroutines`]).
+//! [`goroutines`], [`python`], [`tokio`]).
 
 pub mod attributes;
 pub mod cgroup;
@@ -14,11 +14,14 @@ pub mod goroutines;
 pub mod identity;
 pub mod name;
 pub mod proc;
+pub mod python;
 pub mod reader;
 pub mod runtime;
 pub mod script;
 pub mod selector;
 pub mod table;
+mod thread_local;
+mod tokio;
 
 use serde::{Deserialize, Serialize};
 

@@ -23,6 +23,8 @@ const MAX_DESCRIPTORS: usize = 65_536;
 const MAX_SOCKETS_FILE: u64 = 4 * 1024 * 1024;
 /// Clock ticks a second in `/proc`: USER_HZ, which is part of the ABI and 100 on every architecture syspan runs on.
 const NS_PER_TICK: u64 = 1_000_000_000 / 100;
+/// How much of `/proc/PID/maps` is read, bytes: programs with some thousands of mappings have less.
+const MAX_MAPS: u64 = 4 * 1024 * 1024;
 /// `PF_KTHREAD` of include/linux/sched.h, in the flags field of `/proc/PID/stat`.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 /// `TCP_LISTEN` of include/net/tcp_states.h, as `/proc/net/tcp` writes it.
@@ -50,6 +52,17 @@ pub struct Stat {
     pub started_ticks: u64,
     /// When it started, in ns since the Unix epoch.
     pub started: u64,
+}
+
+/// A part of a file that a process has mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Its first address.
+    pub start: u64,
+    /// What is there, by its place in the file, bytes.
+    pub offset: u64,
+    /// The file, in the process's own mount namespace.
+    pub path: PathBuf,
 }
 
 /// Whose rights a process has, as `/proc/PID/status` says.
@@ -236,6 +249,14 @@ impl Proc {
     /// The file may be on a file system that never answers: not for a thread that must not wait.
     #[must_use]
     pub fn file_of(&self, pid: Pid, path: &Path) -> Option<String> {
+        let mut bytes = Vec::new();
+        self.file_in(pid, path)?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The same file, opened.
+    #[must_use]
+    pub fn file_in(&self, pid: Pid, path: &Path) -> Option<File> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, self.path(pid, "root"), folder, Mode::empty()).ok()?;
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -248,10 +269,16 @@ impl Proc {
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let reopened = format!("/proc/self/fd/{}", found.as_raw_fd());
-        let file = rustix::fs::openat(CWD, reopened, flags, Mode::empty()).ok()?;
-        let mut bytes = Vec::new();
-        File::from(file).take(MAX_FILE).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        rustix::fs::openat(CWD, reopened, flags, Mode::empty()).ok().map(File::from)
+    }
+
+    /// What a process has mapped of the files with such paths, by ascending addresses. The kernel may wait for the process: not for a thread
+    /// that must not wait.
+    #[must_use]
+    pub fn mappings(&self, pid: Pid, wanted: impl Fn(&Path) -> bool) -> Option<Vec<Mapping>> {
+        let maps = File::open(self.path(pid, "maps")).ok()?;
+        let lines = BufReader::new(maps.take(MAX_MAPS)).lines().map_while(Result::ok);
+        Some(lines.filter_map(|line| mapping(&line)).filter(|mapping| wanted(&mapping.path)).collect())
     }
 
     /// Which network namespace a process is in: equal links mean the same one.
@@ -315,6 +342,15 @@ impl Proc {
     fn read(&self, pid: Pid, file: &str) -> Option<Vec<u8>> {
         read(&self.path(pid, file), MAX_FILE)
     }
+}
+
+/// A file's mapping, of a line of `/proc/PID/maps`: `start-end rights offset device inode path`.
+fn mapping(line: &str) -> Option<Mapping> {
+    let mut fields = line.splitn(6, ' ');
+    let start = u64::from_str_radix(fields.next()?.split_once('-')?.0, 16).ok()?;
+    let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+    let path = fields.nth(2)?.trim_ascii_start();
+    path.starts_with('/').then(|| Mapping { start, offset, path: PathBuf::from(path) })
 }
 
 /// A listening socket of a line of `/proc/net/tcp`: `sl local_address rem_address st … inode`.

@@ -1,8 +1,9 @@
-//! What a program's executable tells about how it runs: whether it is Go, of which version, and where its goroutines are described.
+//! What a program's executable tells about how it runs: whether it is Go, of which version, and where its goroutines are described; whether
+//! it runs tasks on Tokio, and where their ids are.
 //!
 //! Only the ELF header, two tables of headers and the beginning of one section are read, so that a file of any size costs
 //! the same, and each file once. (Of a Go program the table of functions is read as well, and with thread-local
-//! variables of C that of symbols.)
+//! variables of C that of symbols; of one in Rust that of symbols and the constants.)
 
 use std::{fs::File, num::NonZeroUsize, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -19,6 +20,7 @@ use object::{
 use super::{
     Runtime, functions,
     goroutines::{self, Layout},
+    tokio,
 };
 
 /// How many executables are remembered: more different programs than a host runs at a time.
@@ -45,6 +47,8 @@ pub struct Executable {
     pub goroutines: Option<Layout>,
     /// What it has of net/http's client.
     pub net_http: Option<NetHttp>,
+    /// Where it keeps the id of the Tokio task that a thread polls, from the thread's pointer, bytes; if that is known.
+    pub tokio_task: Option<i32>,
 }
 
 /// A file with a certain content.
@@ -115,7 +119,7 @@ fn read(id: FileId, file: File) -> Option<Executable> {
         let goroutines = go_version.as_deref().and_then(|version| goroutines::layout(header, &sections, data, version));
         let functions = goroutines.and_then(|_| functions::find(header, &sections, data, NET_HTTP));
         let net_http = functions.map(|[round_trip, write]| NetHttp { file: id, round_trip, write });
-        Some(Executable { runtime: Runtime::Go, go_version, goroutines, net_http })
+        Some(Executable { runtime: Runtime::Go, go_version, goroutines, net_http, tokio_task: None })
     };
     match named(b".go.buildinfo") {
         Some(section) => {
@@ -124,7 +128,8 @@ fn read(id: FileId, file: File) -> Option<Executable> {
         }
         // Left out by some linkers, and by Go before 1.13.
         None if named(b".note.go.buildid").is_some() => go(None),
-        None => None,
+        None => tokio::task_id(header, &sections, data)
+            .map(|task| Executable { tokio_task: Some(task), ..Executable::default() }),
     }
 }
 
@@ -201,6 +206,7 @@ mod tests {
             go_version: go_version.map(str::to_owned),
             goroutines: go_version.map(|_| Layout { g: -8, id: 152, parent: Some(272) }),
             net_http: None,
+            tokio_task: None,
         };
         let text = b"\x08go1.22.1\x00";
         assert_eq!(inspect(&elf(&[(".text", b"x"), (".go.buildinfo", &build_info(2, text))])), go(Some("go1.22.1")));
@@ -219,9 +225,15 @@ mod tests {
         for bytes in [elf(&[(".text", b"x")]), b"#!/bin/sh\n".to_vec(), Vec::new(), b"\x7fELF\x02\x01".to_vec()] {
             assert_eq!(inspect(&bytes), Executable::default());
         }
-        let own = std::env::current_exe().unwrap();
-        assert_eq!(Executables::default().inspect(&own), Executable::default(), "Rust");
         assert_eq!(Executables::default().inspect(Path::new("/proc/self/fd/none")), Executable::default());
+    }
+
+    #[test]
+    fn tokios_tasks_are_found_in_a_real_program() {
+        // The tests themselves, which have Tokio in them.
+        let own = Executables::default().inspect(&std::env::current_exe().unwrap());
+        assert_eq!(own.runtime, Runtime::Threads);
+        assert!(own.tokio_task.is_some_and(|place| place < 0 && place % 8 == 0), "{own:?}");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::reader::{Answer, Reader};
+use super::{
+    identity::Identity,
+    reader::{Answer, Reader},
+};
 use crate::event::Pid;
 
 /// How many processes are remembered. A host runs some thousand; those forgotten are read again when they are needed.
@@ -47,6 +50,17 @@ impl ProcessTable {
         };
         self.entries.put(pid, Entry::Asked(answer.clone()));
         answer
+    }
+
+    /// Asks once more about a process that had only begun to run its program when it was read.
+    pub fn ask_again(&mut self, pid: Pid) {
+        if let Some(Entry::Asked(answer)) = self.entries.get(&pid)
+            && answer.known().is_some()
+            && answer.best().is_some_and(Identity::is_unfinished)
+        {
+            let answer = self.reader.read_copy(answer.clone(), pid);
+            self.entries.put(pid, Entry::Asked(answer));
+        }
     }
 
     /// Whether this is still the answer for the process: it has not ended or become another program since.

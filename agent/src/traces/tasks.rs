@@ -9,7 +9,8 @@
 //! A process whose calls' responses are read by other threads than those that made the calls may move requests between threads. Then a
 //! thread is evidence only where each request stays with the one that has read it ([`STAYED`]).
 //!
-//! A goroutine does one thing at a time, whatever thread runs it, so it needs no guard.
+//! A goroutine or coroutine does one thing at a time, whatever thread runs it, so it needs no guard. But a coroutine works for nobody unless it has
+//! read the request itself, nor does one that has read a request while another one of its was open.
 //!
 //! A request with a call under way could write as well, if it does several things at once. A process shows that it has such
 //! requests ([`Process::overlapped`]), usually with the first of them; from then on any other open request could be the
@@ -244,6 +245,9 @@ impl Tasks {
             return; // it waited for the response with nothing in between: still the same work
         }
         let thread = self.thread_reads(turn);
+        if is_own(turn.strand, thread.work) {
+            return;
+        }
         thread.event_loop |= caller.strand == turn.strand;
         thread.work = request.map(|request| Work { request, began: Began::Response });
     }
@@ -257,7 +261,10 @@ impl Tasks {
 
     /// A thread has read something that belongs to nobody that is known.
     pub fn unknown_read(&mut self, turn: Turn) {
-        self.thread_reads(turn).work = None;
+        let thread = self.thread_reads(turn);
+        if !is_own(turn.strand, thread.work) {
+            thread.work = None;
+        }
     }
 
     /// For which request the thread is working, if that is certain: the owner of what it now sends, or of the connection it
@@ -271,11 +278,14 @@ impl Tasks {
             process.deferred = Some(self.now);
         }
         let work = thread.work?;
+        if matches!(turn.strand, Strand::Coroutine(..)) && (thread.event_loop || work.began != Began::Request) {
+            return None;
+        }
         let oldest = self.now.saturating_sub(PATIENCE);
         let lesson = self.now.saturating_sub(LESSON);
         let recent = |seen: Option<Time>| seen.is_some_and(|time| time >= lesson);
         let request = self.requests.get(&work.request).filter(|request| request.pid == turn.strand.pid())?;
-        let sequential = matches!(turn.strand, Strand::Goroutine(..));
+        let sequential = !matches!(turn.strand, Strand::Thread(..));
         let stays = work.began == Began::Request
             && !thread.event_loop
             && process.stayed >= STAYED
@@ -300,6 +310,20 @@ impl Tasks {
         }
         process.at_once |= work.began == Began::Request && process.open.len() == 1;
         Some(work.request)
+    }
+
+    /// The request that a coroutine has read and works for, if that could act: it waits for nothing that is seen.
+    #[must_use]
+    pub fn could_act(&self, strand: Strand) -> Option<NodeId> {
+        let thread = self.threads.peek(&strand)?;
+        let work = thread.work.filter(|_| is_own(strand, thread.work) && !thread.event_loop)?;
+        self.requests.get(&work.request).filter(|request| request.could_act()).map(|_| work.request)
+    }
+
+    /// Whether a coroutine works for several requests at once.
+    #[must_use]
+    pub fn is_shared(&self, strand: Strand) -> bool {
+        matches!(strand, Strand::Coroutine(..)) && self.threads.peek(&strand).is_some_and(|thread| thread.event_loop)
     }
 
     /// Whether requests of a process are open: somebody could be working for them.
@@ -364,6 +388,11 @@ impl Tasks {
             process.could_act.insert((request.since, id));
         }
     }
+}
+
+/// Whether it is the work of a coroutine, which has begun with a request: it goes on with it whatever it reads.
+fn is_own(strand: Strand, work: Option<Work>) -> bool {
+    matches!(strand, Strand::Coroutine(..)) && work.is_some_and(|work| work.began == Began::Request)
 }
 
 /// Whether a set has a request besides `itself`. Those that are older than `oldest` are dropped from it: nobody waits so long.

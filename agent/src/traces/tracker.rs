@@ -7,7 +7,7 @@
 //! 3. `task`: the strand that sends the request works for another one, see [`super::tasks`].
 //!
 //! Other calls wait for what shows later, for as long as a request that could have made them is open, and not much longer:
-//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`].
+//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`] and [`super::relays`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
 use std::{
@@ -20,16 +20,18 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Address, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
+    event::{Address, Direction, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
     processes::{Process, Runtime},
     protocols::{Exchange, IncomingContext, Role, likeness::Likeness},
     traces::{
         context::{self, RANDOM, RemoteContext, SAMPLED},
+        coroutines::Coroutines,
         ends::Ends,
         handoffs::{Decision, Handoffs},
         ids::Ids,
         inference::{Freed, Inference, Made},
         lineage::{self, Known, Lineages, Settlement},
+        relays::Relays,
         span::{Evidence, Kind, Span, SpanId, TraceId},
         tasks::Tasks,
     },
@@ -107,8 +109,8 @@ pub struct Request<'a> {
     pub scarce: Option<Freed>,
     /// What the connections of a pool have in common.
     pub server: Address,
-    /// The first exchange of a connection that was set up for a request.
-    pub opener: Option<NodeId>,
+    /// The first exchange of a connection that was set up for a request, by this strand.
+    pub opener: Option<(NodeId, Strand)>,
     /// The number that was reserved for it when its connection was opened.
     pub reserved: Option<NodeId>,
     /// The call that was written with it, as the same text, and what was decided about that at once.
@@ -126,6 +128,8 @@ pub struct Tracker {
     ends: Ends,
     tasks: Tasks,
     handoffs: Handoffs,
+    coroutines: Coroutines,
+    relays: Relays,
     inference: Inference,
     lineages: Lineages,
     /// Contexts that were told before their requests.
@@ -162,6 +166,8 @@ impl Tracker {
             ends: Ends::default(),
             tasks: Tasks::default(),
             handoffs: Handoffs::default(),
+            coroutines: Coroutines::default(),
+            relays: Relays::default(),
             inference: Inference::default(),
             lineages: Lineages::default(),
             contexts: LruCache::new(CONTEXT_LIMIT),
@@ -291,6 +297,9 @@ impl Tracker {
             return None;
         }
         let call = self.number();
+        if matches!(task.strand(), Strand::Coroutine(..)) && self.relays.is_crowded(task.pid) {
+            return Some(call);
+        }
         let (turn, sort) = (task.in_turn(), Likeness::default());
         let made = Made { call, turn, time, socket: socket.id, server, sort, freed };
         self.inference.call_made(&made, None);
@@ -340,6 +349,9 @@ impl Tracker {
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
+        self.coroutines.has_read(request.task);
+        self.coroutines.request_read(request.task.context(), id, self.now);
+        self.relays.request_read(turn.strand, id, request.likeness);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
@@ -381,7 +393,19 @@ impl Tracker {
         } else {
             self.handoffs.written(turn.strand);
         }
-        if request.reserved.is_some() {
+        let is_relayed = settlement.is_none() && matches!(turn.strand, Strand::Coroutine(..));
+        if is_relayed {
+            self.relayed(id, request);
+        }
+        if let Some(context) = request.task.context()
+            && (settlement.is_none() || owner.is_some())
+        {
+            self.coroutines.call_made(context, id, request.start, owner);
+        }
+        if is_relayed && self.relays.is_crowded(pid) {
+            // Nothing is foreseen of what tasks wait for.
+            self.inference.forget_call(pid, id);
+        } else if request.reserved.is_some() {
             self.inference.call_is(pid, id, request.likeness);
             match (owner, &settlement) {
                 (Some(owner), _) => self.inference.decided(pid, id, owner),
@@ -404,6 +428,22 @@ impl Tracker {
         (Node { forwards: forwarded_by.is_some(), context, owner, ..self.node(Kind::Client, request) }, settlement)
     }
 
+    /// A task has made a call for it is not known whom: it may have been asked for it.
+    fn relayed(&mut self, id: NodeId, request: &Request<'_>) {
+        if request.opener.is_some() || request.reserved.is_some() {
+            self.relays.first_call(request.task.pid);
+        } else if let Some(asker) = self.relays.reader_before(request.task)
+            && let Some(owner) = self.tasks.could_act(asker)
+        {
+            self.relays.asked(owner, id, request.likeness);
+        }
+    }
+
+    /// A strand has moved bytes, and what that says is known.
+    pub fn moved(&mut self, task: Task, direction: Direction) {
+        self.relays.moved(task, direction);
+    }
+
     /// The request for which a call is made, if that is certain now.
     fn works_for(&mut self, request: &Request<'_>, runtime: Runtime) -> Option<(NodeId, Evidence)> {
         let turn = request.task.in_turn();
@@ -411,10 +451,14 @@ impl Tracker {
         if runtime == Runtime::Go && matches!(turn.strand, Strand::Thread(..)) {
             return None;
         }
-        if let Some(opener) = request.opener {
+        // A task of its own, which has the connection now, writes for anybody: hyper's clients take another one that becomes free meanwhile.
+        let is_relay = |by: Strand| matches!(turn.strand, Strand::Coroutine(..)) && by != turn.strand;
+        if let Some((opener, by)) = request.opener
+            && !is_relay(by)
+        {
             return Some((opener, Evidence::Task));
         }
-        let by_turn = self.tasks.working_for(turn, request.freed);
+        let by_turn = self.working_for(request.task, request.freed);
         // It began in an earlier turn, when nobody could tell whose it was: this turn tells no more.
         if let Some(owner) = by_turn.filter(|_| request.reserved.is_none()) {
             return Some((owner, Evidence::Task));
@@ -429,6 +473,12 @@ impl Tracker {
         by.map(|owner| (owner, Evidence::Handoff))
     }
 
+    /// The request for which a strand works by what it has read in this turn, if that is certain.
+    pub fn working_for(&mut self, task: Task, freed: bool) -> Option<NodeId> {
+        let request = self.tasks.working_for(task.in_turn(), freed);
+        request.filter(|_| self.coroutines.goes_on(task))
+    }
+
     /// A strand has read (a part of) the response to a call.
     pub fn response_read(&mut self, task: Task, call: NodeId) {
         let Some(node) = self.nodes.get(&call) else { return };
@@ -438,6 +488,9 @@ impl Tracker {
         }
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
+        self.coroutines.has_read(task);
+        self.coroutines.call_read(task.context(), call);
+        self.relays.call_read(call);
     }
 
     /// A strand has read something on a client's connection that is no response to a known call: it may go on with `work`.
@@ -448,23 +501,41 @@ impl Tracker {
             None => self.tasks.unknown_read(turn),
         }
         self.handoffs.other_read(turn.strand);
+        self.coroutines.has_read(task);
     }
 
     /// A strand has read more of the newest request of a connection.
     pub fn request_continued(&mut self, task: Task, request: NodeId) {
         self.tasks.request_continued(task.in_turn(), request);
         self.handoffs.other_read(task.strand());
+        self.coroutines.has_read(task);
+        if let Some(context) = task.context() {
+            self.coroutines.request_continued(context, request);
+        }
     }
 
     /// A strand writes a part of the response to a request.
     pub fn answering(&mut self, task: Task, request: NodeId, spans: &mut Vec<Span>) {
         let turn = task.in_turn();
-        if !self.tasks.answering(turn, request) {
+        let first = self.tasks.answering(turn, request);
+        if let Some(context) = task.context() {
+            let decisions = self.coroutines.answered(context, request, first, self.now);
+            self.decide(task.pid, decisions, spans);
+        }
+        if !first {
             self.handoffs.written(turn.strand);
             return;
         }
         let unordered = self.tasks.is_unordered(task.pid);
-        let decisions = self.handoffs.answered(turn, request, unordered, self.now);
+        let mut decisions = self.handoffs.answered(turn, request, unordered, self.now);
+        if self.tasks.is_shared(turn.strand) {
+            decisions.clear(); // all that it does is in one turn
+        }
+        if let Some(context) = task.context() {
+            decisions.retain(|(call, ..)| !self.coroutines.is_anothers(*call, context));
+        }
+        self.decide(task.pid, decisions, spans);
+        let decisions = self.relays.answered(request);
         self.decide(task.pid, decisions, spans);
         self.inference.answered(turn, request);
     }
@@ -476,7 +547,7 @@ impl Tracker {
 
     /// A thread started another one.
     pub fn thread_started(&mut self, task: Task, started: u32) {
-        if let Some(request) = self.tasks.working_for(task.in_turn(), false) {
+        if let Some(request) = self.working_for(task, false) {
             self.handoffs.started(Strand::Thread(task.pid, started), request);
         }
     }
@@ -508,6 +579,9 @@ impl Tracker {
             if self.is_decided(call) {
                 continue;
             }
+            self.handoffs.forget(call);
+            self.coroutines.decided(call, request);
+            self.relays.forget(call);
             self.inference.decided(pid, call, request);
             let known = Known::by(evidence, false);
             let settlement = if self.weakest >= evidence {
@@ -535,6 +609,8 @@ impl Tracker {
         };
         self.is_decided(call);
         self.handoffs.forget(call);
+        self.coroutines.forget(call);
+        self.relays.forget(call);
         self.inference.forget_call(pid, call);
         self.settle(call, settlement, spans);
     }
@@ -560,7 +636,7 @@ impl Tracker {
             && (time <= self.now.saturating_sub(COURTESY) || crowded || !self.undecided.contains_key(&call))
         {
             self.waiting.pop_front();
-            let likely = |pid: &Pid| self.inference.is_likeliest_open(*pid, call);
+            let likely = |pid: &Pid| self.inference.is_likeliest_open(*pid, call) || self.relays.is_waiting(call);
             if !crowded && self.undecided.get(&call).is_some_and(likely) {
                 self.waiting_long.push_back((time, call));
             } else {
@@ -589,6 +665,7 @@ impl Tracker {
     pub fn exited(&mut self, pid: Pid) {
         self.tasks.exited(pid);
         self.handoffs.exited(pid);
+        self.relays.exited(pid);
     }
 
     /// The open request of a process that received this very context: the expected one, or the only one.
@@ -691,19 +768,22 @@ impl Tracker {
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),
             Kind::Client if self.undecided.contains_key(&id) => {
-                if self.inference.is_any_open(node.pid, id) {
+                let is_of_task = matches!(node.turn.strand, Strand::Coroutine(..));
+                if self.inference.is_any_open(node.pid, id) || (is_of_task && self.tasks.has_open(node.pid)) {
                     self.waiting.push_back((self.now, id));
                 } else {
                     self.infer(id, spans);
                 }
             }
-            Kind::Client => {}
+            Kind::Client => self.coroutines.forget(id),
         }
     }
 
     /// A request is over: so is the waiting of the calls that are likely its.
     fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
         self.handoffs.forget(request);
+        self.coroutines.forget(request);
+        self.relays.forget(request);
         for call in self.inference.calls_without(pid, request) {
             if self.handoffs.awaits(call) {
                 self.waiting.push_back((self.now, call));
@@ -723,7 +803,11 @@ impl Tracker {
         self.lineages.drop(id, spans);
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),
-            Kind::Client => self.handoffs.forget(id),
+            Kind::Client => {
+                self.handoffs.forget(id);
+                self.coroutines.forget(id);
+                self.relays.forget(id);
+            }
         }
     }
 

@@ -76,18 +76,22 @@ pub struct Header {
     pub time: u64,
     /// The socket's inode number, 0 where there is none.
     pub socket: u64,
-    /// The goroutine that the thread was running, the low 32 bits of its id; 0 where there is none.
+    /// The goroutine (or coroutine, by `relation`) that the thread was running, the low 32 bits of its id; 0 where there is none.
     pub goroutine: u32,
     /// The goroutine for which that one works, likewise.
     pub works_for: u32,
 }
 
-/// [`Header::relation`]: how the goroutine is known to work for the other one.
+/// [`Header::relation`]: how the goroutine is known to work for the other one, or that it is no goroutine.
 pub mod works_for {
     /// It was started by it, or there is no other one.
     pub const STARTED: u16 = 0;
     /// It was handed what it now writes.
     pub const HANDED: u16 = 1;
+    /// It is a coroutine with a number that is never used again.
+    pub const TASK: u16 = 2;
+    /// It is a coroutine, by the address of its context without the last four bits.
+    pub const CONTEXT: u16 = 3;
 }
 
 /// A socket that is followed from now on.
@@ -226,7 +230,30 @@ pub mod watch {
     pub const WAKES: u32 = 1;
     /// Which of its goroutines hands which one a request to write.
     pub const HANDOVERS: u32 = 2;
+    /// In which of Python's contexts its threads are ([`PythonLayout`](super::PythonLayout)).
+    pub const CONTEXTS: u32 = 4;
+    /// Which Tokio task its threads poll: the task's id is at [`GoLayout::g`](super::GoLayout::g) from the thread pointer.
+    pub const TASKS: u32 = 8;
 }
+
+/// Where a process that runs CPython keeps what is read of a thread's context: its threads' states are a list.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PythonLayout {
+    /// Address of the pointer to the main interpreter's state.
+    pub interpreter: u64,
+    /// In an interpreter's state: the pointer to the first thread's.
+    pub threads: u32,
+    /// In a thread's state: the pointer to the next one's.
+    pub next: u32,
+    /// The thread's `pthread_t`, which with the C libraries of x86-64 is its thread pointer.
+    pub thread_id: u32,
+    /// The pointer to its context.
+    pub context: u32,
+}
+
+/// Processes whose Python contexts are told at a time.
+pub const MAX_PYTHONS: u32 = 4096;
 
 /// Where a Go program keeps what is read of the goroutine that a thread is running.
 #[repr(C)]
@@ -467,6 +494,7 @@ const _: () = assert!(size_of::<SocketEvent>() == 40 + 16 + 32 + 8 + MAX_PATH + 
 const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
 const _: () = assert!(size_of::<ProcessEvent>() == 40 + 8);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
+const _: () = assert!(size_of::<PythonLayout>() == 8 + 4 * 4);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
 const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 10 * 4 + 8);
 
@@ -477,6 +505,8 @@ mod pod {
     unsafe impl aya::Pod for super::SocketState {}
     // SAFETY: the same.
     unsafe impl aya::Pod for super::Observed {}
+    // SAFETY: the same.
+    unsafe impl aya::Pod for super::PythonLayout {}
     // SAFETY: the same.
     unsafe impl aya::Pod for super::Config {}
 }

@@ -155,7 +155,7 @@ impl Plan {
     }
 }
 
-fn judge(run: &Run, skip: usize, counts: impl Fn(&Span) -> bool) -> Score {
+pub(super) fn judge(run: &Run, skip: usize, counts: impl Fn(&Span) -> bool) -> Score {
     let mut score = Score::default();
     let by_id: HashMap<_, _> = run.spans.iter().map(|span| (span.span_id, span)).collect();
     for span in run.spans.iter().filter(|span| span.kind == Kind::Client && counts(span)) {

@@ -1,0 +1,200 @@
+//! Calls of coroutines that are known by their contexts: who writes a response has made them (`task`, or `handoff` if another context read the
+//! request).
+//!
+//! A coroutine works for one request at a time, but where its context is says less than a goroutine's number: in asyncio, a connection is read in
+//! a context of its own, and passes what it has read on to the task that waits for it, which nobody sees; and when a task is over, the next one
+//! gets the same address. So nothing is claimed until a response is written. The calls that its writer has made since the request was received are
+//! the request's, unless the address has been another coroutine's meanwhile, as far as that shows:
+//!
+//! - it has written another response since,
+//! - it has read a request, or the response to another context's call: a connection's, or a greenlet's that begins with another request,
+//! - one of the calls is known to be another request's.
+//!
+//! Contexts also show where what a thread does in a turn does not follow from what it has read in it ([`super::tasks`]), for it has gone on with
+//! another coroutine in between.
+//!
+//! A context in which several things are under way at once (two calls, or two requests that it has read) is no coroutine's: programs with
+//! callbacks have a single one for everything. It proves nothing for a while.
+
+use std::{collections::HashMap, num::NonZeroUsize};
+
+use lru::LruCache;
+
+use crate::{
+    event::{Strand, Task, Time},
+    traces::{handoffs::Decision, span::Evidence, tracker::NodeId},
+};
+
+/// Contexts remembered.
+const CONTEXT_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// Threads remembered.
+const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// Calls of a context that wait for a response. One that makes more works for no request.
+const CALL_LIMIT: usize = 256;
+
+/// How long it counts that several things were under way in a context at once, ns: its address may be a coroutine's later.
+const LESSON: Time = 60_000_000_000;
+
+/// A call whose request is not known.
+#[derive(Debug, Clone, Copy)]
+struct Call {
+    node: NodeId,
+    start: Time,
+    returned: bool,
+}
+
+#[derive(Debug, Default)]
+struct Context {
+    /// In the order of their beginnings.
+    calls: Vec<Call>,
+    /// The call that it made last, until its response is read.
+    under_way: Option<NodeId>,
+    /// The request that it has read last.
+    read: Option<NodeId>,
+    /// The request for which it is known to have made a call, and when that was.
+    worked_for: Option<(NodeId, Time)>,
+    /// When it last wrote a part of a response.
+    answered: Time,
+    /// When several things were last under way in it.
+    shared: Option<Time>,
+}
+
+/// What contexts have done that waits for a response.
+#[derive(Debug)]
+pub struct Coroutines {
+    contexts: LruCache<Strand, Context>,
+    /// When open requests were received.
+    requests: HashMap<NodeId, Time>,
+    /// Who has made a call that waits, or is under way.
+    callers: HashMap<NodeId, Strand>,
+    /// In which context threads have read something last.
+    reading: LruCache<Strand, Strand>,
+}
+
+impl Default for Coroutines {
+    fn default() -> Self {
+        Self {
+            contexts: LruCache::new(CONTEXT_LIMIT),
+            requests: HashMap::new(),
+            callers: HashMap::new(),
+            reading: LruCache::new(THREAD_LIMIT),
+        }
+    }
+}
+
+impl Coroutines {
+    /// A thread has read something.
+    pub fn has_read(&mut self, task: Task) {
+        match task.context() {
+            Some(context) => drop(self.reading.put(task.strand(), context)),
+            None => drop(self.reading.pop(&task.strand())),
+        }
+    }
+
+    /// Whether a thread may go on with what it has read last: it is in the same context, as far as that is known.
+    #[must_use]
+    pub fn goes_on(&self, task: Task) -> bool {
+        let read = self.reading.peek(&task.strand());
+        task.context().is_none_or(|context| read.is_none_or(|read| *read == context))
+    }
+
+    /// Whether another context than this one is known to have made a call.
+    #[must_use]
+    pub fn is_anothers(&self, call: NodeId, context: Strand) -> bool {
+        self.callers.get(&call).is_some_and(|caller| *caller != context)
+    }
+
+    /// A request was read, in this context if that is known.
+    pub fn request_read(&mut self, context: Option<Strand>, request: NodeId, time: Time) {
+        self.requests.insert(request, time);
+        let Some(strand) = context else { return };
+        let context = self.contexts.get_or_insert_mut(strand, Context::default);
+        if context.read.is_some_and(|before| self.requests.contains_key(&before)) {
+            context.shared = Some(time);
+        }
+        context.read = Some(request);
+        context.calls.clear();
+    }
+
+    /// A context has read more of a request.
+    pub fn request_continued(&mut self, strand: Strand, request: NodeId) {
+        if let Some(context) = self.contexts.get_mut(&strand)
+            && context.read != Some(request)
+        {
+            context.calls.clear();
+        }
+    }
+
+    /// A context has made a call, for this request if that is known.
+    pub fn call_made(&mut self, strand: Strand, call: NodeId, start: Time, owner: Option<NodeId>) {
+        let context = self.contexts.get_or_insert_mut(strand, Context::default);
+        if context.under_way.is_some_and(|before| self.callers.contains_key(&before)) {
+            context.shared = Some(start);
+        }
+        context.under_way = Some(call);
+        self.callers.insert(call, strand);
+        if let Some(owner) = owner {
+            context.worked_for = Some((owner, start));
+            return;
+        }
+        if context.calls.len() >= CALL_LIMIT {
+            context.calls.remove(0);
+        }
+        context.calls.push(Call { node: call, start, returned: false });
+    }
+
+    /// (A part of) the response to a call was read, in this context if that is known.
+    pub fn call_read(&mut self, reader: Option<Strand>, call: NodeId) {
+        let caller = self.callers.get(&call).copied();
+        if let Some(context) = caller.and_then(|caller| self.contexts.get_mut(&caller)) {
+            context.under_way = context.under_way.filter(|under_way| *under_way != call);
+            for made in context.calls.iter_mut().filter(|made| made.node == call) {
+                made.returned = true;
+            }
+        }
+        if reader != caller
+            && let Some(context) = reader.and_then(|reader| self.contexts.get_mut(&reader))
+        {
+            context.calls.clear();
+        }
+    }
+
+    /// A context writes a part of the response to a request; whose calls that shows. `first`: it is the first part.
+    pub fn answered(&mut self, strand: Strand, request: NodeId, first: bool, now: Time) -> Vec<Decision> {
+        let Some(context) = self.contexts.get_mut(&strand) else { return Vec::new() };
+        let calls = std::mem::take(&mut context.calls);
+        let before = std::mem::replace(&mut context.answered, now);
+        let is_shared = context.shared.is_some_and(|time| time >= now.saturating_sub(LESSON));
+        let Some(&received) = self.requests.get(&request).filter(|_| first && !is_shared) else { return Vec::new() };
+        let elsewhere = context.worked_for.filter(|(owner, _)| *owner != request).map_or(0, |(_, time)| time);
+        let since = received.max(before).max(elsewhere);
+        let evidence = if context.read == Some(request) { Evidence::Task } else { Evidence::Handoff };
+        let own = calls.into_iter().filter(|call| call.start >= since && call.returned);
+        own.map(|call| (call.node, request, evidence)).collect()
+    }
+
+    /// A call turned out to be this request's.
+    pub fn decided(&mut self, call: NodeId, owner: NodeId) {
+        let Some(context) = self.callers.remove(&call).and_then(|caller| self.contexts.get_mut(&caller)) else {
+            return;
+        };
+        let Some(made) = context.calls.iter().position(|made| made.node == call) else { return };
+        let made = context.calls.remove(made);
+        if context.worked_for.is_none_or(|(_, time)| time <= made.start) {
+            context.worked_for = Some((owner, made.start));
+        }
+    }
+
+    /// A request is over, or a call is, or is explained by nothing that is seen here.
+    pub fn forget(&mut self, node: NodeId) {
+        self.requests.remove(&node);
+        if let Some(context) = self.callers.remove(&node).and_then(|caller| self.contexts.get_mut(&caller)) {
+            context.calls.retain(|call| call.node != node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
