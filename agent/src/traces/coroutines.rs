@@ -10,18 +10,24 @@
 //! - it has read a request, or the response to another context's call: a connection's, or a greenlet's that begins with another request,
 //! - one of the calls is known to be another request's.
 //!
+//! And only calls of such sorts count that are made by who answers, always ([`habits`]).
+//!
 //! Contexts also show where what a thread does in a turn does not follow from what it has read in it ([`super::tasks`]), for it has gone on with
 //! another coroutine in between.
 //!
 //! A context in which several things are under way at once (two calls, or two requests that it has read) is no coroutine's: programs with
 //! callbacks have a single one for everything. It proves nothing for a while.
 
+mod habits;
+
 use std::{collections::HashMap, num::NonZeroUsize};
 
 use lru::LruCache;
 
+use self::habits::Habits;
 use crate::{
-    event::{Strand, Task, Time},
+    event::{Pid, Strand, Task, Time},
+    protocols::likeness::Likeness,
     traces::{handoffs::Decision, span::Evidence, tracker::NodeId},
 };
 
@@ -42,6 +48,7 @@ const LESSON: Time = 60_000_000_000;
 struct Call {
     node: NodeId,
     start: Time,
+    sort: Likeness,
     returned: bool,
 }
 
@@ -61,12 +68,19 @@ struct Context {
     shared: Option<Time>,
 }
 
+impl Context {
+    fn is_shared(&self, now: Time) -> bool {
+        self.shared.is_some_and(|time| time >= now.saturating_sub(LESSON))
+    }
+}
+
 /// What contexts have done that waits for a response.
 #[derive(Debug)]
 pub struct Coroutines {
     contexts: LruCache<Strand, Context>,
-    /// When open requests were received.
-    requests: HashMap<NodeId, Time>,
+    /// Whose open requests are, and when they were received.
+    requests: HashMap<NodeId, (Pid, Time)>,
+    habits: Habits,
     /// Who has made a call that waits, or is under way.
     callers: HashMap<NodeId, Strand>,
     /// In which context threads have read something last.
@@ -78,6 +92,7 @@ impl Default for Coroutines {
         Self {
             contexts: LruCache::new(CONTEXT_LIMIT),
             requests: HashMap::new(),
+            habits: Habits::default(),
             callers: HashMap::new(),
             reading: LruCache::new(THREAD_LIMIT),
         }
@@ -107,9 +122,11 @@ impl Coroutines {
     }
 
     /// A request was read, in this context if that is known.
-    pub fn request_read(&mut self, context: Option<Strand>, request: NodeId, time: Time) {
-        self.requests.insert(request, time);
-        let Some(strand) = context else { return };
+    pub fn request_read(&mut self, task: Task, request: NodeId, time: Time) {
+        self.has_read(task);
+        self.requests.insert(request, (task.pid, time));
+        self.habits.request_read(task.pid, request, time);
+        let Some(strand) = task.context() else { return };
         let context = self.contexts.get_or_insert_mut(strand, Context::default);
         if context.read.is_some_and(|before| self.requests.contains_key(&before)) {
             context.shared = Some(time);
@@ -128,7 +145,7 @@ impl Coroutines {
     }
 
     /// A context has made a call, for this request if that is known.
-    pub fn call_made(&mut self, strand: Strand, call: NodeId, start: Time, owner: Option<NodeId>) {
+    pub fn call_made(&mut self, strand: Strand, call: NodeId, start: Time, sort: Likeness, owner: Option<NodeId>) {
         let context = self.contexts.get_or_insert_mut(strand, Context::default);
         if context.under_way.is_some_and(|before| self.callers.contains_key(&before)) {
             context.shared = Some(start);
@@ -142,7 +159,8 @@ impl Coroutines {
         if context.calls.len() >= CALL_LIMIT {
             context.calls.remove(0);
         }
-        context.calls.push(Call { node: call, start, returned: false });
+        context.calls.push(Call { node: call, start, sort, returned: false });
+        self.habits.call_made(strand.pid(), call, start, sort);
     }
 
     /// (A part of) the response to a call was read, in this context if that is known.
@@ -161,18 +179,22 @@ impl Coroutines {
         }
     }
 
-    /// A context writes a part of the response to a request; whose calls that shows. `first`: it is the first part.
+    /// A context writes a part of the response to a request; whose calls that shows, perhaps of earlier responses as well. `first`: it is the first
+    /// part.
     pub fn answered(&mut self, strand: Strand, request: NodeId, first: bool, now: Time) -> Vec<Decision> {
         let Some(context) = self.contexts.get_mut(&strand) else { return Vec::new() };
         let calls = std::mem::take(&mut context.calls);
         let before = std::mem::replace(&mut context.answered, now);
-        let is_shared = context.shared.is_some_and(|time| time >= now.saturating_sub(LESSON));
-        let Some(&received) = self.requests.get(&request).filter(|_| first && !is_shared) else { return Vec::new() };
+        let is_shared = context.is_shared(now);
+        let Some(&(pid, received)) = self.requests.get(&request).filter(|_| first && !is_shared) else {
+            return Vec::new();
+        };
         let elsewhere = context.worked_for.filter(|(owner, _)| *owner != request).map_or(0, |(_, time)| time);
         let since = received.max(before).max(elsewhere);
         let evidence = if context.read == Some(request) { Evidence::Task } else { Evidence::Handoff };
         let own = calls.into_iter().filter(|call| call.start >= since && call.returned);
-        own.map(|call| (call.node, request, evidence)).collect()
+        let own = own.map(|call| ((call.node, request, evidence), call.sort)).collect();
+        self.habits.answered(pid, own, now)
     }
 
     /// A call turned out to be this request's.
@@ -189,10 +211,17 @@ impl Coroutines {
 
     /// A request is over, or a call is, or is explained by nothing that is seen here.
     pub fn forget(&mut self, node: NodeId) {
-        self.requests.remove(&node);
+        if let Some((pid, time)) = self.requests.remove(&node) {
+            self.habits.request_over(pid, node, time);
+        }
         if let Some(context) = self.callers.remove(&node).and_then(|caller| self.contexts.get_mut(&caller)) {
             context.calls.retain(|call| call.node != node);
         }
+    }
+
+    /// A process ended.
+    pub fn exited(&mut self, pid: Pid) {
+        self.habits.exited(pid);
     }
 }
 

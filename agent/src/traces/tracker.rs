@@ -334,8 +334,7 @@ impl Tracker {
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
-        self.coroutines.has_read(request.task);
-        self.coroutines.request_read(request.task.context(), id, self.now);
+        self.coroutines.request_read(request.task, id, self.now);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
@@ -380,7 +379,7 @@ impl Tracker {
         if let Some(context) = request.task.context()
             && (settlement.is_none() || owner.is_some())
         {
-            self.coroutines.call_made(context, id, request.start, owner);
+            self.coroutines.call_made(context, id, request.start, request.likeness, owner);
         }
         if request.reserved.is_some() {
             self.inference.call_is(pid, id, request.likeness);
@@ -601,6 +600,7 @@ impl Tracker {
     pub fn exited(&mut self, pid: Pid) {
         self.tasks.exited(pid);
         self.handoffs.exited(pid);
+        self.coroutines.exited(pid);
     }
 
     /// The open request of a process that received this very context: the expected one, or the only one.
