@@ -334,7 +334,7 @@ impl Tracker {
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
-        self.coroutines.request_read(request.task, id, self.now);
+        self.coroutines.request_read(request.task, id, self.now, request.likeness);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
@@ -376,10 +376,12 @@ impl Tracker {
         } else {
             self.handoffs.written(turn.strand);
         }
-        if let Some(context) = request.task.context()
-            && (settlement.is_none() || owner.is_some())
-        {
-            self.coroutines.call_made(context, id, request.start, request.likeness, owner);
+        if let Some(context) = request.task.context() {
+            if settlement.is_none() || owner.is_some() {
+                self.coroutines.call_made(context, id, request.start, request.likeness, owner);
+            } else {
+                self.coroutines.idle_call_made(context, id, request.start, request.likeness);
+            }
         }
         if request.reserved.is_some() {
             self.inference.call_is(pid, id, request.likeness);
@@ -449,7 +451,7 @@ impl Tracker {
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
         self.coroutines.has_read(task);
-        self.coroutines.call_read(task.context(), call);
+        self.coroutines.call_read(task.context(), call, self.now);
     }
 
     /// A strand has read something on a client's connection that is no response to a known call: it may go on with `work`.
@@ -469,7 +471,7 @@ impl Tracker {
         self.handoffs.other_read(task.strand());
         self.coroutines.has_read(task);
         if let Some(context) = task.context() {
-            self.coroutines.request_continued(context, request);
+            self.coroutines.request_continued(context, request, self.now);
         }
     }
 
@@ -712,7 +714,7 @@ impl Tracker {
         self.coroutines.forget(request);
         for call in self.inference.calls_without(pid, request) {
             // One that is still under way may yet turn out to be another's.
-            if !self.nodes.contains_key(&call) {
+            if !self.nodes.contains_key(&call) && !self.coroutines.is_held(call) {
                 self.infer(call, spans);
             }
         }

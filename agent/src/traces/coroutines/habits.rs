@@ -73,11 +73,13 @@ struct Process {
 pub(super) struct Habits {
     processes: HashMap<Pid, Process>,
     sorts: LruCache<(Pid, Likeness), Sort>,
+    /// The calls that are held.
+    held: HashSet<NodeId>,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { processes: HashMap::new(), sorts: LruCache::new(SORT_LIMIT) }
+        Self { processes: HashMap::new(), sorts: LruCache::new(SORT_LIMIT), held: HashSet::new() }
     }
 }
 
@@ -112,6 +114,7 @@ impl Habits {
             let sort = self.sorts.get_or_insert_mut((pid, sort), Sort::default);
             sort.held.push(decision);
             if sort.counts() {
+                sort.held.iter().for_each(|(call, ..)| drop(self.held.remove(call)));
                 believed.append(&mut sort.held);
                 continue;
             }
@@ -119,9 +122,18 @@ impl Habits {
                 sort.held.remove(0);
             }
             let (call, request, _) = decision;
+            self.held.insert(call);
             believed.push((call, request, Evidence::Inferred));
         }
         believed
+    }
+
+    pub(super) fn is_held(&self, call: NodeId) -> bool {
+        self.held.contains(&call)
+    }
+
+    pub(super) fn forget(&mut self, call: NodeId) {
+        self.held.remove(&call);
     }
 
     /// Counts the calls that no open request could have made.
