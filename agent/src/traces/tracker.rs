@@ -349,8 +349,7 @@ impl Tracker {
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
-        self.coroutines.has_read(request.task);
-        self.coroutines.request_read(request.task.context(), id, self.now);
+        self.coroutines.request_read(request.task, id, self.now, request.likeness);
         self.relays.request_read(turn.strand, id, request.likeness);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
@@ -397,10 +396,12 @@ impl Tracker {
         if is_relayed {
             self.relayed(id, request);
         }
-        if let Some(context) = request.task.context()
-            && (settlement.is_none() || owner.is_some())
-        {
-            self.coroutines.call_made(context, id, request.start, owner);
+        if let Some(context) = request.task.context() {
+            if settlement.is_none() || owner.is_some() {
+                self.coroutines.call_made(context, id, request.start, request.likeness, owner);
+            } else {
+                self.coroutines.idle_call_made(context, id, request.start, request.likeness);
+            }
         }
         if is_relayed && self.relays.is_crowded(pid) {
             // Nothing is foreseen of what tasks wait for.
@@ -489,7 +490,7 @@ impl Tracker {
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
         self.coroutines.has_read(task);
-        self.coroutines.call_read(task.context(), call);
+        self.coroutines.call_read(task.context(), call, self.now);
         self.relays.call_read(call);
     }
 
@@ -510,7 +511,7 @@ impl Tracker {
         self.handoffs.other_read(task.strand());
         self.coroutines.has_read(task);
         if let Some(context) = task.context() {
-            self.coroutines.request_continued(context, request);
+            self.coroutines.request_continued(context, request, self.now);
         }
     }
 
@@ -665,6 +666,7 @@ impl Tracker {
     pub fn exited(&mut self, pid: Pid) {
         self.tasks.exited(pid);
         self.handoffs.exited(pid);
+        self.coroutines.exited(pid);
         self.relays.exited(pid);
     }
 
@@ -785,11 +787,12 @@ impl Tracker {
         self.coroutines.forget(request);
         self.relays.forget(request);
         for call in self.inference.calls_without(pid, request) {
-            if self.handoffs.awaits(call) {
-                self.waiting.push_back((self.now, call));
-            } else if !self.nodes.contains_key(&call) {
+            // One that is still under way may yet turn out to be another's, and what waits for its like to be seen more often may become certain.
+            let may_change =
+                self.nodes.contains_key(&call) || self.handoffs.awaits(call) || self.coroutines.is_held(call);
+            if !may_change {
                 self.infer(call, spans);
-            } // one that is still under way may yet turn out to be another's
+            }
         }
         self.inference.request_done(pid, request);
     }
