@@ -47,8 +47,8 @@ impl Instrumented {
     #[must_use]
     pub fn covers(&self, pid: Pid, protocol: &str, role: Role, named: bool) -> bool {
         self.covered.get(&pid).is_some_and(|covered| match (protocol, role) {
-            ("http", Role::Server) => covered.server,
-            ("http", Role::Client) => covered.client && named,
+            ("http" | "fastcgi", Role::Server) => covered.server,
+            ("http" | "fastcgi", Role::Client) => covered.client && named,
             (_, Role::Client) => covered.sql,
             (_, Role::Server) => false,
         })
