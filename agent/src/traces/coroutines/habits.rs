@@ -114,12 +114,15 @@ impl Habits {
             let sort = self.sorts.get_or_insert_mut((pid, sort), Sort::default);
             sort.held.push(decision);
             if sort.counts() {
-                sort.held.iter().for_each(|(call, ..)| drop(self.held.remove(call)));
+                for (call, ..) in &sort.held {
+                    self.held.remove(call);
+                }
                 believed.append(&mut sort.held);
                 continue;
             }
             if sort.held.len() > HELD_LIMIT {
-                sort.held.remove(0);
+                let (call, ..) = sort.held.remove(0);
+                self.held.remove(&call);
             }
             let (call, request, _) = decision;
             self.held.insert(call);
