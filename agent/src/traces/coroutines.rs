@@ -126,9 +126,10 @@ impl Default for Coroutines {
 impl Coroutines {
     /// A thread has read something.
     pub fn has_read(&mut self, task: Task) {
-        match task.context() {
-            Some(context) => drop(self.reading.put(task.strand(), context)),
-            None => drop(self.reading.pop(&task.strand())),
+        if let Some(context) = task.context() {
+            self.reading.put(task.strand(), context);
+        } else {
+            self.reading.pop(&task.strand());
         }
     }
 

@@ -131,7 +131,7 @@ impl Loop {
             clients,
             requests: Vec::new(),
             calls: 0,
-            before: seed % 2 == 0,
+            before: seed.is_multiple_of(2),
         }
     }
 
@@ -221,7 +221,9 @@ impl Loop {
             Some(CallAndReset) => self.demand(task, true),
             Some(Gather(tasks)) => {
                 self.tasks[task].waits_for = tasks;
-                (0..tasks).for_each(|_| drop(self.start(&[Call], number, Some(task), "gather")));
+                for _ in 0..tasks {
+                    self.start(&[Call], number, Some(task), "gather");
+                }
             }
             Some(Start(ops)) => {
                 self.start(ops, number, None, "later");

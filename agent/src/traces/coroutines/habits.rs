@@ -121,7 +121,8 @@ impl Habits {
                 continue;
             }
             if sort.held.len() > HELD_LIMIT {
-                sort.held.remove(0);
+                let (call, ..) = sort.held.remove(0);
+                self.held.remove(&call);
             }
             let (call, request, _) = decision;
             self.held.insert(call);
