@@ -59,8 +59,8 @@ impl Case {
     /// What it is measured in, in this order each round.
     pub(crate) fn states(&self) -> &'static [State] {
         match self.server {
-            ServerKind::Node => &[State::Alone, State::Elsewhere, State::Traced, State::Propagating, State::Sdk],
-            ServerKind::Nginx => &[State::Alone, State::Elsewhere, State::Traced, State::Propagating],
+            ServerKind::Node => &[State::Alone, State::Elsewhere, State::Traced, State::Sdk],
+            ServerKind::Nginx => &[State::Alone, State::Elsewhere, State::Traced],
         }
     }
 

@@ -41,9 +41,6 @@ struct Options {
     /// Measure single system calls alone, and print the table
     #[arg(long)]
     only_calls: bool,
-    /// Only the case of this name
-    #[arg(long)]
-    case: Option<String>,
     /// Where the report goes
     #[arg(long)]
     output: PathBuf,
@@ -79,7 +76,7 @@ fn bench(options: &Options) -> Result<()> {
     let endpoints = Endpoints::free()?;
     let _sink = Rotel::quiet(endpoints)?;
     let mut all = Vec::new();
-    for case in cases::ALL.iter().filter(|case| options.case.as_ref().is_none_or(|name| case.name == name)) {
+    for case in cases::ALL {
         let running = case.start(endpoints.http)?;
         let mut rounds = Vec::new();
         for round in 1..=options.rounds {

@@ -127,7 +127,7 @@ const METRICS: [Metric; 3] = [
 ];
 
 fn comparisons(text: &mut String, all: &[Measurements]) -> Result<()> {
-    let others = [State::Elsewhere, State::Traced, State::Propagating, State::Sdk];
+    let others = [State::Elsewhere, State::Traced, State::Sdk];
     for metric in &METRICS {
         let Metric { heading, unit, digits, value } = metric;
         writeln!(text, "## {heading}\n")?;
@@ -135,7 +135,7 @@ fn comparisons(text: &mut String, all: &[Measurements]) -> Result<()> {
             text,
             ["".to_owned(), format!("no agent, {unit}")].into_iter().chain(others.map(|state| state.to_string())),
         )?;
-        writeln!(text, "|---|--:|--:|--:|--:|--:|")?;
+        writeln!(text, "|---|--:|--:|--:|--:|")?;
         for case in all {
             let alone = Summary::of(case.of(State::Alone).map(value));
             let ratios = others.map(|state| cell(case.ratio(state, *value), 3));
@@ -154,15 +154,10 @@ impl Measurements {
 
     /// A state's numbers divided by those without an agent, round by round.
     fn ratio(&self, state: State, value: fn(&Measured) -> f64) -> Option<Summary> {
-        self.ratio_to(State::Alone, state, value)
-    }
-
-    /// The same divided by those of another state.
-    fn ratio_to(&self, base: State, state: State, value: fn(&Measured) -> f64) -> Option<Summary> {
         let number = |round: &[(State, Measured)], wanted| {
             round.iter().find(|(state, _)| *state == wanted).map(|(_, measured)| value(measured))
         };
-        Summary::of(self.rounds.iter().filter_map(|round| Some(number(round, state)? / number(round, base)?)))
+        Summary::of(self.rounds.iter().filter_map(|round| Some(number(round, state)? / number(round, State::Alone)?)))
     }
 
     /// What the agent needed in a state.
@@ -306,8 +301,6 @@ fn targets(text: &mut String, all: &[Measurements], calls: &Calls) -> Result<()>
     let elsewhere = most(all.iter().map(|case| loss(case.ratio(State::Elsewhere, throughput))).collect());
     let checkout = all.iter().filter(|case| case.case.name == cases::CHECKOUT);
     let traced = most(checkout.map(|case| loss(case.ratio(State::Traced, throughput))).collect());
-    let propagating = all.iter().map(|case| loss(case.ratio_to(State::Traced, State::Propagating, throughput)));
-    let propagating = most(propagating.collect());
     let traced_costs = || all.iter().map(|case| case.costs(State::Traced));
     let medians = |value: fn(&Cost) -> Option<f64>| {
         most(traced_costs().map(|costs| Summary::of(costs.filter_map(value)).map(|summary| summary.median)).collect())
@@ -336,11 +329,6 @@ fn targets(text: &mut String, all: &[Measurements], calls: &Calls) -> Result<()>
     };
     target("at most 2 % of throughput lost, attached elsewhere", number(elsewhere, "%"), elsewhere.map(|n| n <= 2.0))?;
     target("at most 8 % lost on /checkout, traced and exported", number(traced, "%"), traced.map(|n| n <= 8.0))?;
-    target(
-        "at most 5 % more lost with `--propagate tcp` than traced without",
-        number(propagating, "%"),
-        propagating.map(|n| n <= 5.0),
-    )?;
     target("under 15 µs of the agent's CPU a span", number(per_span, "µs"), per_span.map(|n| n < 15.0))?;
     target("under 40 MiB resident", number(resident, "MiB"), resident.map(|n| n < 40.0))?;
     let call = |state| most(calls::NAMES.iter().map(|name| added(calls, state, name)).collect());

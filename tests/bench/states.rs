@@ -22,8 +22,6 @@ pub(crate) enum State {
     Elsewhere,
     /// The agent, which traces the application and exports to a collector.
     Traced,
-    /// The same with `--propagate tcp`.
-    Propagating,
     /// OpenTelemetry's SDK in the application, which exports to the same collector.
     Sdk,
 }
@@ -34,7 +32,6 @@ impl fmt::Display for State {
             State::Alone => "no agent",
             State::Elsewhere => "agent attached elsewhere",
             State::Traced => "traced by the agent",
-            State::Propagating => "traced, `--propagate tcp`",
             State::Sdk => "OpenTelemetry SDK",
         })
     }
@@ -68,11 +65,9 @@ impl State {
                 let agent = Agent::start(idle.pid(), &[])?;
                 measure(&running.plain, Some(agent), warm_up, duration)
             }
-            State::Traced | State::Propagating => {
+            State::Traced => {
                 let url = format!("http://127.0.0.1:{collector}");
-                let propagate = if self == State::Propagating { "tcp" } else { "off" };
-                let arguments = ["--otlp", &url, "--protocol", "http/protobuf", "--propagate", propagate];
-                let agent = Agent::start(running.plain.pid, &arguments)?;
+                let agent = Agent::start(running.plain.pid, &["--otlp", &url, "--protocol", "http/protobuf"])?;
                 measure(&running.plain, Some(agent), warm_up, duration)
             }
         }
