@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn an_environment_or_a_connection_says_so() {
-        let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+        type Environment = &'static [(&'static str, &'static str)];
+        let cases: [(Environment, Option<&str>); 6] = [
             (&[("PATH", "/bin")], None),
             (&[("OTEL_TRACES_EXPORTER", "console,otlp")], Some("OTEL_TRACES_EXPORTER=console,otlp")),
             (&[("OTEL_TRACES_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")], None),
