@@ -37,16 +37,15 @@ mod tests {
 
     #[test]
     fn an_environment_or_a_connection_says_so() {
-        type Environment = &'static [(&'static str, &'static str)];
-        let cases: [(Environment, Option<&str>); 6] = [
-            (&[("PATH", "/bin")], None),
+        const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c");
+        for (environment, expected) in [
+            (&[("PATH", "/bin")][..], None),
             (&[("OTEL_TRACES_EXPORTER", "console,otlp")], Some("OTEL_TRACES_EXPORTER=console,otlp")),
-            (&[("OTEL_TRACES_EXPORTER", "none"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")], None),
-            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c")], Some("OTEL_EXPORTER_OTLP_ENDPOINT is set")),
+            (&[("OTEL_TRACES_EXPORTER", "none"), ENDPOINT], None),
+            (&[ENDPOINT], Some("OTEL_EXPORTER_OTLP_ENDPOINT is set")),
             (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], None),
-            (&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"), ("OTEL_SDK_DISABLED", "TRUE")], None),
-        ];
-        for (environment, expected) in cases {
+            (&[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")], None),
+        ] {
             let fake = Fake::new();
             fake.process(7, "/usr/bin/node", &["node"]);
             fake.environment(7, environment);
