@@ -4,11 +4,15 @@
 //! A coroutine works for one request at a time, but where its context is says less than a goroutine's number: in asyncio, a connection is read in
 //! a context of its own, and passes what it has read on to the task that waits for it, which nobody sees; and when a task is over, the next one
 //! gets the same address. So nothing is claimed until a response is written. The calls that its writer has made since the request was received are
-//! the request's, unless the address has been another coroutine's meanwhile, as far as that shows:
+//! the request's: a server starts what handles a request as soon as it is read, and from then on the address is taken. Where it starts the writer
+//! later, that shows: the address has been another coroutine's after the request was received. It has
 //!
-//! - it has written another response since,
-//! - it has read a request, or the response to another context's call: a connection's, or a greenlet's that begins with another request,
-//! - one of the calls is known to be another request's.
+//! - written another response,
+//! - read another request, or the response to another context's call (a connection has it, or a greenlet),
+//! - made a call that is known to be another request's.
+//!
+//! Then nothing is claimed of requests of that sort for a while.
+//! And only calls of such sorts count that are made by who answers, always ([`habits`]).
 //!
 //! Contexts also show where what a thread does in a turn does not follow from what it has read in it ([`super::tasks`]), for it has gone on with
 //! another coroutine in between.
@@ -16,12 +20,16 @@
 //! A context in which several things are under way at once (two calls, or two requests that it has read) is no coroutine's: programs with
 //! callbacks have a single one for everything. It proves nothing for a while.
 
+mod habits;
+
 use std::{collections::HashMap, num::NonZeroUsize};
 
 use lru::LruCache;
 
+use self::habits::Habits;
 use crate::{
-    event::{Strand, Task, Time},
+    event::{Pid, Strand, Task, Time},
+    protocols::likeness::Likeness,
     traces::{handoffs::Decision, span::Evidence, tracker::NodeId},
 };
 
@@ -34,6 +42,12 @@ const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 /// Calls of a context that wait for a response. One that makes more works for no request.
 const CALL_LIMIT: usize = 256;
 
+/// Sorts of requests remembered whose writers begin late.
+const SORT_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// How long it counts that writers of a sort of requests begin late, ns.
+const LATE_LESSON: Time = 600_000_000_000;
+
 /// How long it counts that several things were under way in a context at once, ns: its address may be a coroutine's later.
 const LESSON: Time = 60_000_000_000;
 
@@ -42,6 +56,7 @@ const LESSON: Time = 60_000_000_000;
 struct Call {
     node: NodeId,
     start: Time,
+    sort: Likeness,
     returned: bool,
 }
 
@@ -55,18 +70,40 @@ struct Context {
     read: Option<NodeId>,
     /// The request for which it is known to have made a call, and when that was.
     worked_for: Option<(NodeId, Time)>,
-    /// When it last wrote a part of a response.
-    answered: Time,
+    /// When it was last seen to begin or end with something else than calls.
+    elsewhere: Time,
     /// When several things were last under way in it.
     shared: Option<Time>,
+}
+
+impl Context {
+    /// What it did before was another coroutine's.
+    fn was_elsewhere(&mut self, time: Time) {
+        self.elsewhere = time;
+        self.calls.clear();
+    }
+
+    fn is_shared(&self, now: Time) -> bool {
+        self.shared.is_some_and(|time| time >= now.saturating_sub(LESSON))
+    }
+}
+
+/// An open request.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    pid: Pid,
+    received: Time,
+    sort: Likeness,
 }
 
 /// What contexts have done that waits for a response.
 #[derive(Debug)]
 pub struct Coroutines {
     contexts: LruCache<Strand, Context>,
-    /// When open requests were received.
-    requests: HashMap<NodeId, Time>,
+    requests: HashMap<NodeId, Request>,
+    habits: Habits,
+    /// When the writer of such a request was last seen to have begun late.
+    late: LruCache<(Pid, Likeness), Time>,
     /// Who has made a call that waits, or is under way.
     callers: HashMap<NodeId, Strand>,
     /// In which context threads have read something last.
@@ -78,6 +115,8 @@ impl Default for Coroutines {
         Self {
             contexts: LruCache::new(CONTEXT_LIMIT),
             requests: HashMap::new(),
+            habits: Habits::default(),
+            late: LruCache::new(SORT_LIMIT),
             callers: HashMap::new(),
             reading: LruCache::new(THREAD_LIMIT),
         }
@@ -87,9 +126,10 @@ impl Default for Coroutines {
 impl Coroutines {
     /// A thread has read something.
     pub fn has_read(&mut self, task: Task) {
-        match task.context() {
-            Some(context) => drop(self.reading.put(task.strand(), context)),
-            None => drop(self.reading.pop(&task.strand())),
+        if let Some(context) = task.context() {
+            self.reading.put(task.strand(), context);
+        } else {
+            self.reading.pop(&task.strand());
         }
     }
 
@@ -100,6 +140,12 @@ impl Coroutines {
         task.context().is_none_or(|context| read.is_none_or(|read| *read == context))
     }
 
+    /// Whether it may soon be known whose a call is, though the request that seems to be it is over.
+    #[must_use]
+    pub fn is_held(&self, call: NodeId) -> bool {
+        self.habits.is_held(call)
+    }
+
     /// Whether another context than this one is known to have made a call.
     #[must_use]
     pub fn is_anothers(&self, call: NodeId, context: Strand) -> bool {
@@ -107,28 +153,30 @@ impl Coroutines {
     }
 
     /// A request was read, in this context if that is known.
-    pub fn request_read(&mut self, context: Option<Strand>, request: NodeId, time: Time) {
-        self.requests.insert(request, time);
-        let Some(strand) = context else { return };
+    pub fn request_read(&mut self, task: Task, request: NodeId, time: Time, sort: Likeness) {
+        self.has_read(task);
+        self.requests.insert(request, Request { pid: task.pid, received: time, sort });
+        self.habits.request_read(task.pid, request, time);
+        let Some(strand) = task.context() else { return };
         let context = self.contexts.get_or_insert_mut(strand, Context::default);
         if context.read.is_some_and(|before| self.requests.contains_key(&before)) {
             context.shared = Some(time);
         }
         context.read = Some(request);
-        context.calls.clear();
+        context.was_elsewhere(time);
     }
 
     /// A context has read more of a request.
-    pub fn request_continued(&mut self, strand: Strand, request: NodeId) {
+    pub fn request_continued(&mut self, strand: Strand, request: NodeId, time: Time) {
         if let Some(context) = self.contexts.get_mut(&strand)
             && context.read != Some(request)
         {
-            context.calls.clear();
+            context.was_elsewhere(time);
         }
     }
 
     /// A context has made a call, for this request if that is known.
-    pub fn call_made(&mut self, strand: Strand, call: NodeId, start: Time, owner: Option<NodeId>) {
+    pub fn call_made(&mut self, strand: Strand, call: NodeId, start: Time, sort: Likeness, owner: Option<NodeId>) {
         let context = self.contexts.get_or_insert_mut(strand, Context::default);
         if context.under_way.is_some_and(|before| self.callers.contains_key(&before)) {
             context.shared = Some(start);
@@ -142,11 +190,17 @@ impl Coroutines {
         if context.calls.len() >= CALL_LIMIT {
             context.calls.remove(0);
         }
-        context.calls.push(Call { node: call, start, returned: false });
+        context.calls.push(Call { node: call, start, sort, returned: false });
+        self.habits.call_made(strand.pid(), call, start, sort);
+    }
+
+    /// A context has made a call while no request was open: it may make such calls for none at other times, too.
+    pub fn idle_call_made(&mut self, strand: Strand, call: NodeId, start: Time, sort: Likeness) {
+        self.habits.call_made(strand.pid(), call, start, sort);
     }
 
     /// (A part of) the response to a call was read, in this context if that is known.
-    pub fn call_read(&mut self, reader: Option<Strand>, call: NodeId) {
+    pub fn call_read(&mut self, reader: Option<Strand>, call: NodeId, time: Time) {
         let caller = self.callers.get(&call).copied();
         if let Some(context) = caller.and_then(|caller| self.contexts.get_mut(&caller)) {
             context.under_way = context.under_way.filter(|under_way| *under_way != call);
@@ -157,22 +211,32 @@ impl Coroutines {
         if reader != caller
             && let Some(context) = reader.and_then(|reader| self.contexts.get_mut(&reader))
         {
-            context.calls.clear();
+            context.was_elsewhere(time);
         }
     }
 
-    /// A context writes a part of the response to a request; whose calls that shows. `first`: it is the first part.
+    /// A context writes a part of the response to a request; whose calls that shows, perhaps of earlier responses as well. `first`: it is the first
+    /// part.
     pub fn answered(&mut self, strand: Strand, request: NodeId, first: bool, now: Time) -> Vec<Decision> {
         let Some(context) = self.contexts.get_mut(&strand) else { return Vec::new() };
         let calls = std::mem::take(&mut context.calls);
-        let before = std::mem::replace(&mut context.answered, now);
-        let is_shared = context.shared.is_some_and(|time| time >= now.saturating_sub(LESSON));
-        let Some(&received) = self.requests.get(&request).filter(|_| first && !is_shared) else { return Vec::new() };
+        let before = std::mem::replace(&mut context.elsewhere, now);
+        let is_shared = context.is_shared(now);
+        let Some(&Request { pid, received, sort }) = self.requests.get(&request).filter(|_| first && !is_shared) else {
+            return Vec::new();
+        };
         let elsewhere = context.worked_for.filter(|(owner, _)| *owner != request).map_or(0, |(_, time)| time);
-        let since = received.max(before).max(elsewhere);
+        let since = before.max(elsewhere);
+        if since > received {
+            self.late.put((pid, sort), now);
+        }
         let evidence = if context.read == Some(request) { Evidence::Task } else { Evidence::Handoff };
-        let own = calls.into_iter().filter(|call| call.start >= since && call.returned);
-        own.map(|call| (call.node, request, evidence)).collect()
+        let own = calls.into_iter().filter(|call| call.start >= received.max(since) && call.returned);
+        if self.late.get(&(pid, sort)).is_some_and(|time| *time >= now.saturating_sub(LATE_LESSON)) {
+            return own.map(|call| (call.node, request, Evidence::Inferred)).collect();
+        }
+        let own = own.map(|call| ((call.node, request, evidence), call.sort)).collect();
+        self.habits.answered(pid, own, now)
     }
 
     /// A call turned out to be this request's.
@@ -189,10 +253,18 @@ impl Coroutines {
 
     /// A request is over, or a call is, or is explained by nothing that is seen here.
     pub fn forget(&mut self, node: NodeId) {
-        self.requests.remove(&node);
+        if let Some(Request { pid, received, .. }) = self.requests.remove(&node) {
+            self.habits.request_over(pid, node, received);
+        }
+        self.habits.forget(node);
         if let Some(context) = self.callers.remove(&node).and_then(|caller| self.contexts.get_mut(&caller)) {
             context.calls.retain(|call| call.node != node);
         }
+    }
+
+    /// A process ended.
+    pub fn exited(&mut self, pid: Pid) {
+        self.habits.exited(pid);
     }
 }
 

@@ -340,8 +340,7 @@ impl Tracker {
         let turn = request.task.in_turn();
         self.tasks.request_read(turn, id, request.alone);
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
-        self.coroutines.has_read(request.task);
-        self.coroutines.request_read(request.task.context(), id, self.now);
+        self.coroutines.request_read(request.task, id, self.now, request.likeness);
         self.relays.request_read(turn.strand, id, request.likeness);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
@@ -388,10 +387,12 @@ impl Tracker {
         if is_relayed {
             self.relayed(id, request);
         }
-        if let Some(context) = request.task.context()
-            && (settlement.is_none() || owner.is_some())
-        {
-            self.coroutines.call_made(context, id, request.start, owner);
+        if let Some(context) = request.task.context() {
+            if settlement.is_none() || owner.is_some() {
+                self.coroutines.call_made(context, id, request.start, request.likeness, owner);
+            } else {
+                self.coroutines.idle_call_made(context, id, request.start, request.likeness);
+            }
         }
         if is_relayed && self.relays.is_crowded(pid) {
             // Nothing is foreseen of what tasks wait for.
@@ -484,7 +485,7 @@ impl Tracker {
         self.tasks.response_read(turn, node.turn, node.owner);
         self.handoffs.call_read(turn, call, self.now);
         self.coroutines.has_read(task);
-        self.coroutines.call_read(task.context(), call);
+        self.coroutines.call_read(task.context(), call, self.now);
         self.relays.call_read(call);
     }
 
@@ -505,7 +506,7 @@ impl Tracker {
         self.handoffs.other_read(task.strand());
         self.coroutines.has_read(task);
         if let Some(context) = task.context() {
-            self.coroutines.request_continued(context, request);
+            self.coroutines.request_continued(context, request, self.now);
         }
     }
 
@@ -644,6 +645,7 @@ impl Tracker {
         self.tasks.exited(pid);
         self.handoffs.exited(pid);
         self.relays.exited(pid);
+        self.coroutines.exited(pid);
     }
 
     /// The open request of a process that received this very context: the expected one, or the only one.
@@ -757,7 +759,7 @@ impl Tracker {
         self.relays.forget(request);
         for call in self.inference.calls_without(pid, request) {
             // One that is still under way may yet turn out to be another's.
-            if !self.nodes.contains_key(&call) {
+            if !self.nodes.contains_key(&call) && !self.coroutines.is_held(call) {
                 self.infer(call, spans);
             }
         }

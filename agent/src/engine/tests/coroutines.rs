@@ -35,12 +35,18 @@ enum Op {
 
 use Op::*;
 
-const SEQUENTIAL: &[Op] = &[Call, CallAndReset, Call, Answer];
-const PARALLEL: &[Op] = &[Sleep, Gather(3), CallAndReset, Answer];
-const NOTHING: &[Op] = &[Answer];
-const STARTING: &[Op] = &[Call, Start(&[Sleep, Call, Call]), Sleep, Call, Answer, Call];
+/// What the task of a request does, and the sort of the calls that it makes itself.
+type Script = (&'static str, &'static [Op]);
+
+const SEQUENTIAL: Script = ("sequential", &[Call, CallAndReset, Call, Answer]);
+const PARALLEL: Script = ("parallel", &[Sleep, Gather(3), CallAndReset, Answer]);
+const NOTHING: Script = ("nothing", &[Answer]);
+const STARTING: Script = ("starting", &[Call, Start(&[Sleep, Call, Call]), Sleep, Call, Answer, Call]);
 /// The response is written by a task that is started for it, at once.
-const AWAITING: &[Op] = &[Await(&[Sleep, CallAndReset, Call, Answer])];
+const AWAITING: Script = ("awaiting", &[Await(&[Sleep, CallAndReset, Call, Answer])]);
+
+/// The same, but only after a call.
+const LATE: Script = ("late", &[Call, Await(&[CallAndReset, Call, Answer])]);
 
 #[derive(Debug)]
 struct Task {
@@ -54,7 +60,12 @@ struct Task {
     waits_for: usize,
     /// A connection on which it makes its only call.
     given: Option<usize>,
+    /// What sort of calls it makes.
+    sort: &'static str,
 }
+
+/// How many programs are tried.
+const SEEDS: u64 = 28;
 
 /// Numbers of what is no request's.
 const BACKGROUND: usize = 1_000_000;
@@ -120,7 +131,7 @@ impl Loop {
             clients,
             requests: Vec::new(),
             calls: 0,
-            before: seed % 2 == 0,
+            before: seed.is_multiple_of(2),
         }
     }
 
@@ -128,8 +139,8 @@ impl Loop {
         self.random.next_u32() as usize % n
     }
 
-    /// Makes so many requests, and some tasks that are no request's. `late`: the loop reads some time before it starts a request's task.
-    fn run(mut self, scripts: &[&'static [Op]], requests: usize) -> Run {
+    /// Makes so many requests, and some tasks that are no request's.
+    fn run(mut self, scripts: &[Script], requests: usize) -> Run {
         let mut background = BACKGROUND;
         while self.requests.len() < requests || self.is_busy() {
             self.world.wait(LOOP);
@@ -151,7 +162,7 @@ impl Loop {
             }
             if self.requests.len() < requests && self.below(8) == 0 {
                 background += 1;
-                self.start(&[Call, Sleep, Call], background, None);
+                self.start(&[Call, Sleep, Call], background, None, "poll");
             }
             if !self.before {
                 running.iter().for_each(|&task| self.step(task));
@@ -168,17 +179,17 @@ impl Loop {
         calling || !self.ready.is_empty() || !self.sleeping.is_empty()
     }
 
-    fn receive(&mut self, client: usize, script: &'static [Op]) {
+    fn receive(&mut self, client: usize, (sort, script): Script) {
         let (socket, reader, open) = &mut self.clients[client];
         *open = true;
         let number = self.requests.len();
         self.world.runs(LOOP, Coroutine::Context(*reader));
         self.world.request(LOOP, *socket, &format!("/r{number}"));
         self.requests.push(client);
-        self.start(script, number, None);
+        self.start(script, number, None, sort);
     }
 
-    fn start(&mut self, ops: &[Op], number: usize, parent: Option<usize>) -> usize {
+    fn start(&mut self, ops: &[Op], number: usize, parent: Option<usize>, sort: &'static str) -> usize {
         // The one that was freed last, mostly.
         let address = match self.free.len() {
             0 => None,
@@ -189,7 +200,7 @@ impl Loop {
             self.addresses
         });
         let ops = ops.iter().copied().collect();
-        self.tasks.push(Task { address, ops, number, parent, waits_for: 0, given: None });
+        self.tasks.push(Task { address, ops, number, parent, waits_for: 0, given: None, sort });
         self.ready.push_back(self.tasks.len() - 1);
         self.tasks.len() - 1
     }
@@ -210,15 +221,17 @@ impl Loop {
             Some(CallAndReset) => self.demand(task, true),
             Some(Gather(tasks)) => {
                 self.tasks[task].waits_for = tasks;
-                (0..tasks).for_each(|_| drop(self.start(&[Call], number, Some(task))));
+                for _ in 0..tasks {
+                    self.start(&[Call], number, Some(task), "gather");
+                }
             }
             Some(Start(ops)) => {
-                self.start(ops, number, None);
+                self.start(ops, number, None, "later");
                 self.step(task);
             }
             Some(Await(ops)) => {
                 self.tasks[task].waits_for = 1;
-                self.start(ops, number, Some(task));
+                self.start(ops, number, Some(task), "await");
             }
             Some(Sleep) => self.sleeping.push(task),
             Some(Answer) => {
@@ -249,7 +262,7 @@ impl Loop {
         let Task { number, address, .. } = self.tasks[task];
         self.world.runs(LOOP, Coroutine::Context(address));
         self.calls += 1;
-        let path = format!("/r{number}/c{}", self.calls);
+        let path = format!("/{}/r{number}/c{}", self.tasks[task].sort, self.calls);
         self.world.call(LOOP, self.connections[connection].socket, &path);
         self.connections[connection].call = Some((task, resets));
     }
@@ -262,7 +275,7 @@ impl Loop {
         if resets {
             let number = self.tasks[task].number;
             self.tasks[task].waits_for = 1;
-            let reset = self.start(&[], number, Some(task));
+            let reset = self.start(&[], number, Some(task), "reset");
             self.tasks[reset].given = Some(connection);
             return;
         }
@@ -274,43 +287,39 @@ impl Loop {
     }
 }
 
-fn score(seed: u64, scripts: &[&'static [Op]], requests: usize) -> Score {
+fn score(seed: u64, scripts: &[Script], requests: usize) -> Score {
     let pool = [2, 4, 20][seed as usize % 3];
     let clients = [1, 4, 16, 32][seed as usize / 3 % 4];
-    let run = Loop::new(seed, pool, clients).run(scripts, requests);
-    for span in &run.spans {
-        if let (Kind::Client, Some(parent)) = (span.kind, span.parent) {
-            let path = span.string("url.full").unwrap().rsplit('/').nth(1).unwrap().to_owned();
-            let owner =
-                run.spans.iter().find(|p| p.span_id == parent.span_id).unwrap().string("url.path").unwrap().to_owned();
-            if owner[1..] != path {
-                eprintln!("WRONG {:?} {path} {owner} {}", parent.evidence, span.string("url.full").unwrap());
-            }
-        }
-    }
-    judge(&run, 0, |_| true)
+    judge(&Loop::new(seed, pool, clients).run(scripts, requests), 0, |_| true)
 }
 
 #[test]
-fn one_call_after_the_other_is_all_right() {
-    for seed in 0..24 {
-        let score = score(seed, &[&[Call, Call, Call, Answer], NOTHING], 60);
-        eprintln!("{seed} {score:?}");
-        assert_eq!(score.wrong, 0, "{score:?}");
+fn one_call_after_the_other_is_right() {
+    for seed in 0..6 {
+        let score = score(seed, &[("three", &[Call, Call, Call, Answer]), NOTHING], 100);
+        assert_eq!(score.wrong, 0, "{seed}: {score:?}");
+        assert!(score.right > 90, "{seed}: {score:?}");
     }
 }
 
+/// With tasks that have nothing to do with any request, and such as end with a call and answer nothing; where a response is written by a task
+/// that began long after its request was read, at an address that others had meanwhile.
 #[test]
 fn no_edge_is_ever_wrong() {
-    const SCRIPTS: [&[&[Op]]; 4] = [
+    const SCRIPTS: [&[Script]; 7] = [
         &[SEQUENTIAL],
         &[PARALLEL, NOTHING],
         &[STARTING, SEQUENTIAL],
+        &[LATE],
+        &[LATE, PARALLEL],
+        &[LATE, STARTING, SEQUENTIAL],
         &[AWAITING, PARALLEL, STARTING, NOTHING, SEQUENTIAL],
     ];
-    for seed in 0..24 {
-        let score = score(seed, SCRIPTS[seed as usize % 4], 60);
-        eprintln!("{seed} {score:?}");
-        //assert_eq!(score.wrong, 0, "{seed}: {score:?}");
+    let mut all = Score::default();
+    for seed in 0..SEEDS {
+        let score = score(seed, SCRIPTS[seed as usize % SCRIPTS.len()], 60);
+        assert_eq!(score.wrong, 0, "{seed}: {score:?}");
+        all.right += score.right;
     }
+    assert!(all.right > 40 * SEEDS as usize, "{all:?}");
 }
