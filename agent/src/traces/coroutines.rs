@@ -146,9 +146,12 @@ impl Coroutines {
         self.habits.is_held(call)
     }
 
-    /// Whether who made a call may yet answer, and that would count: it is worth waiting for.
+    /// Whether who made a call may yet answer, or has and it may turn out to count: it is worth waiting for.
     #[must_use]
     pub fn may_answer(&self, call: NodeId) -> bool {
+        if self.is_held(call) {
+            return true;
+        }
         let Some(caller) = self.callers.get(&call) else { return false };
         let made = self.contexts.peek(caller).and_then(|context| context.calls.iter().find(|made| made.node == call));
         made.is_some_and(|made| self.habits.may_count(caller.pid(), made.sort))
