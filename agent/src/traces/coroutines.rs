@@ -146,6 +146,17 @@ impl Coroutines {
         self.habits.is_held(call)
     }
 
+    /// Whether who made a call may yet answer, or has and it may turn out to count: it is worth waiting for.
+    #[must_use]
+    pub fn may_answer(&self, call: NodeId) -> bool {
+        if self.is_held(call) {
+            return true;
+        }
+        let Some(caller) = self.callers.get(&call) else { return false };
+        let made = self.contexts.peek(caller).and_then(|context| context.calls.iter().find(|made| made.node == call));
+        made.is_some_and(|made| self.habits.may_count(caller.pid(), made.sort))
+    }
+
     /// Whether another context than this one is known to have made a call.
     #[must_use]
     pub fn is_anothers(&self, call: NodeId, context: Strand) -> bool {

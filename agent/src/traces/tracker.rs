@@ -47,7 +47,7 @@ pub const INCOMPLETE: &str = "syspan.incomplete";
 /// then.
 const PATIENCE: Time = 10_000_000_000;
 
-/// How long a call waits after its end for the end of requests that are not its likeliest one, ns: any of them may yet prove to be its own.
+/// How long a call waits after its end for the end of requests that are not its likeliest one, ns (longer if who made it may answer): any of them may yet prove to be its own.
 const COURTESY: Time = 1_000_000_000;
 
 /// Contexts that wait for their requests. A write that begins no request leaves its own behind.
@@ -637,7 +637,11 @@ impl Tracker {
             && (time <= self.now.saturating_sub(COURTESY) || crowded || !self.undecided.contains_key(&call))
         {
             self.waiting.pop_front();
-            let likely = |pid: &Pid| self.inference.is_likeliest_open(*pid, call) || self.relays.is_waiting(call);
+            let likely = |pid: &Pid| {
+                self.coroutines.may_answer(call)
+                    || self.relays.is_waiting(call)
+                    || self.inference.is_likeliest_open(*pid, call)
+            };
             if !crowded && self.undecided.get(&call).is_some_and(likely) {
                 self.waiting_long.push_back((time, call));
             } else {

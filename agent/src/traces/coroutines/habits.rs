@@ -131,6 +131,11 @@ impl Habits {
         believed
     }
 
+    /// Whether a sort of calls counts, or may turn out to.
+    pub(super) fn may_count(&self, pid: Pid, sort: Likeness) -> bool {
+        self.sorts.peek(&(pid, sort)).is_none_or(|sort| sort.seen < OFTEN || sort.counts())
+    }
+
     pub(super) fn is_held(&self, call: NodeId) -> bool {
         self.held.contains(&call)
     }
