@@ -122,6 +122,24 @@ pub fn first_word(call: &Call) -> u64 {
     }
 }
 
+/// Where the first buffer of a call is and how long it is; 0 and 0 where that is not known.
+#[inline(always)]
+pub fn first_buffer(op: u32, address: u64, length: u64) -> (u64, u64) {
+    let buffer = |vector: u64| {
+        let Iovec { base, length } = user(vector);
+        (base, length)
+    };
+    match op & !op::READ {
+        op::BUFFER => (address, length),
+        op::VECTOR if length != 0 => buffer(address),
+        op::MESSAGE => {
+            let buffers: MessageBuffers = user(address + MESSAGE_BUFFERS);
+            if buffers.count == 0 { (0, 0) } else { buffer(buffers.vector) }
+        }
+        _ => (0, 0),
+    }
+}
+
 /// Where the bytes of a call are, unless it moves several messages.
 #[inline(always)]
 fn source(call: &Call) -> Source {
@@ -265,7 +283,7 @@ fn allow<const WAY: u32>(state: *mut SocketState) -> u32 {
 
 /// Copies `length` (at most [`MAX_HEAD`]) user bytes to `bytes + offset` (at most [`MAX_OFFSET`]).
 #[inline(always)]
-unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
+pub unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
     // The verifier must see the bounds checked on the very registers that are passed on: hidden from the compiler, which knows
     // the ranges and would check copies, or nothing. (Verifiers since 6.2 see through copies of 32 bits.)
     let (offset, length) = (black_box(offset), black_box(length));

@@ -205,6 +205,9 @@ impl Tracker {
         let id = request.reserved.unwrap_or_else(|| self.number());
         let context = context::extract(&request.context);
         let told = self.contexts.pop(&(request.socket.id, request.role, request.position));
+        // A header that the programs inserted is the request's own, not its caller's.
+        let context = context
+            .filter(|context| request.role == Role::Server || told != Some((context.trace_id, Some(context.span_id))));
         let (span_id, trace_id) = (self.ids.span(), self.ids.trace());
         let ids = match told {
             Some((trace_id, Some(span_id))) if request.role == Role::Client => {

@@ -7,7 +7,9 @@ use super::Arguments;
 use crate::{
     emit,
     maps::count,
-    payload, propagate, socket,
+    payload,
+    propagate::{self, Sending},
+    socket,
     thread::{self, Call, Caller, op},
 };
 
@@ -58,7 +60,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 (position, positioned) = (sequence, 1);
             }
             if op & op::READ == 0 {
-                propagate::sending(file.inode, state);
+                propagate::sending(file.inode, state, Sending { op, address, length });
             }
         }
         socket::State::Unknown => {
@@ -66,7 +68,9 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 return;
             }
             if op & op::READ == 0 {
-                propagate::sending_first(file.inode, fd);
+                if let Some(sequence) = propagate::sending_first(file.inode, fd, Sending { op, address, length }) {
+                    (position, positioned) = (sequence, 1);
+                }
             }
         }
     }
@@ -128,6 +132,7 @@ pub fn exit(caller: Caller, turn: u32, call: &Call, result: i64) {
         propagate::received(state, call, moved.result);
         payload::moved::<{ direction::READ }>(state, call, &moved);
     } else {
+        propagate::sent(state, call);
         payload::moved::<{ direction::WRITE }>(state, call, &moved);
     }
 }

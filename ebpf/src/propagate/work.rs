@@ -37,6 +37,25 @@ struct Request {
     open: u32,
     /// 1: nor has it made a call. It may be waiting for a connection that another one gives back.
     starved: u32,
+    /// The span that it named as its parent; 0: it came without one.
+    parent: u64,
+    /// The flags that it came with.
+    flags: u32,
+    reserved: u32,
+}
+
+/// The flags of a trace that begins here.
+pub const SAMPLED: u32 = 1;
+
+/// The context that a request came with.
+#[derive(Clone, Copy)]
+pub struct Arrived {
+    /// Its trace.
+    pub trace: TraceId,
+    /// The span of whoever sent it; 0: it came without one.
+    pub parent: u64,
+    /// Its flags.
+    pub flags: u32,
 }
 
 /// The last request that was sent on a socket.
@@ -92,11 +111,13 @@ pub fn is_request(first: u64) -> bool {
 
 /// The caller has read a request, which belongs to this trace.
 #[inline(always)]
-pub fn request(socket: u64, caller: Caller, trace: TraceId) {
+pub fn request(socket: u64, caller: Caller, arrived: Arrived) {
     if let Some(before) = REQUESTS.get_ptr_mut(socket) {
         close(before);
     }
-    let request = Request { trace, pid: caller.pid, tid: caller.tid, open: 0, starved: 0 };
+    let Arrived { trace, parent, flags } = arrived;
+    let (pid, tid) = (caller.pid, caller.tid);
+    let request = Request { trace, pid, tid, open: 0, starved: 0, parent, flags, reserved: 0 };
     let _ = REQUESTS.insert(socket, request, BPF_ANY as u64);
 }
 
@@ -157,6 +178,17 @@ fn made_for(caller: Caller, turn: u32) -> Option<(TraceId, u64, bool)> {
         }
         let known = (*crowd).kept >= ENOUGH && (*crowd).moved == 0;
         Some((work.trace, work.request, known || (*crowd).open == 1))
+    }
+}
+
+/// With which context the request came that the last call on a socket was made for, if one is thought of at all.
+#[inline(always)]
+pub fn context(socket: u64) -> Option<Arrived> {
+    // SAFETY: copied at once; an entry that was dropped meanwhile has another trace.
+    unsafe {
+        let &Made { trace, request } = MADE.get(socket)?;
+        let &Request { trace: own, parent, flags, .. } = REQUESTS.get(request)?;
+        if own[0] == trace[0] && own[1] == trace[1] { Some(Arrived { trace, parent, flags }) } else { None }
     }
 }
 
