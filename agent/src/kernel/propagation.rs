@@ -40,7 +40,8 @@ pub enum Propagation {
 const ENTRIES: u32 = 65_536;
 
 /// The tables that only this needs.
-pub(super) const TABLES: [&str; 7] = ["CLIENTS", "ARRIVED", "WORK", "REQUESTS", "MADE", "CROWDS", "STREAMS"];
+pub(super) const TABLES: [&str; 8] =
+    ["CLIENTS", "ARRIVED", "WORK", "REQUESTS", "MADE", "CROWDS", "STREAMS", "RECEIVED"];
 
 /// Connections whose requests get headers at a time. Beyond it they go without, and that is counted.
 const SOCKETS: u32 = 16_384;

@@ -6,9 +6,9 @@
 
 use core::ops::Range;
 
-use syspan_abi::MAX_HEAD;
+use syspan_abi::{MAX_HEAD, propagation::carrier};
 
-use crate::{emit::Room, payload};
+use crate::{config::config, emit::Room, payload};
 
 /// Bytes of a head that are looked at.
 const LONGEST: u32 = 4096;
@@ -88,6 +88,9 @@ fn result(room: Room) -> Option<(*mut u8, *mut Head)> {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn parse(room: u64, length: u64) -> u64 {
+    if config!(propagate) == carrier::NONE {
+        return 0; // nothing of it to verify
+    }
     let Some((bytes, head)) = result(Room::of(room as u32)) else { return 0 };
     // SAFETY: the room's memory.
     unsafe {

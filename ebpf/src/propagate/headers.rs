@@ -18,10 +18,10 @@ use aya_ebpf::{
 };
 use syspan_abi::{
     Counter,
-    propagation::{HEADER_BEGIN, HEADER_LENGTH, Outgoing},
+    propagation::{HEADER_BEGIN, HEADER_LENGTH, Outgoing, carrier},
 };
 
-use super::{CLIENTS, cookie, head, options, work};
+use super::{CLIENTS, TraceId, cookie, head, options, work};
 use crate::{
     config::config,
     emit::Room,
@@ -38,6 +38,19 @@ static CLIENT_SOCKETS: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 /// Socket cookie -> what it has sent and is sending. Resized at load.
 #[map]
 static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
+
+/// The contexts that requests of a process came with -> 1. A header that names one of them was passed on as it came. Resized at load.
+#[map]
+static RECEIVED: LruHashMap<Received, u32> = LruHashMap::with_max_entries(1, 0);
+
+/// A context, and whose request came with it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Received {
+    trace: TraceId,
+    span: u64,
+    pid: u64,
+}
 
 /// What a client's connection sends.
 #[repr(C)]
@@ -126,6 +139,9 @@ fn established(ops: *mut bpf_sock_ops) {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn plan(inode: u64, address: u64, length: u64, followed: u64) -> u64 {
+    if config!(propagate) != carrier::HEADERS {
+        return 0; // nothing of it to verify
+    }
     let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
     // SAFETY: a word of a map value.
     let tcp = unsafe { (*state).tcp };
@@ -166,14 +182,14 @@ pub extern "C" fn plan(inode: u64, address: u64, length: u64, followed: u64) -> 
         // SAFETY: a map value.
         let acknowledged: u32 = kernel(tcp, config!(offsets.tcp_snd_una));
         let is_quiet = unsafe { acknowledged == (*stream).position };
-        decide(room, inode, stream, head, is_quiet);
+        decide(room, inode, stream, outgoing, head, is_quiet);
     }
     room.give_back();
     0
 }
 
 #[inline(always)]
-fn decide(room: Room, inode: u64, stream: *mut Stream, head: *mut head::Head, is_quiet: bool) {
+fn decide(room: Room, inode: u64, stream: *mut Stream, outgoing: *mut Outgoing, head: *mut head::Head, is_quiet: bool) {
     // SAFETY: map values.
     unsafe {
         if (*head).length == 0 {
@@ -188,25 +204,31 @@ fn decide(room: Room, inode: u64, stream: *mut Stream, head: *mut head::Head, is
         if !is_quiet {
             return;
         }
-        let arrived = work::context(inode);
         if (*head).traceparents == 0 {
-            (*stream).flags = match arrived {
-                Some(arrived) => arrived.flags,
-                None => work::SAMPLED,
-            };
+            (*stream).flags = work::flags(inode);
             (*stream).offset = (*head).line;
             (*stream).action = action::INSERT;
-        } else if let Some(arrived) = arrived
-            && head::has_context(room)
-            && (*head).span == arrived.parent
-            && (*head).trace[0] == arrived.trace[0]
-            && (*head).trace[1] == arrived.trace[1]
-        {
+        } else if head::has_context(room) && RECEIVED.get(received(head)).is_some() {
+            (*outgoing).trace_id = core::mem::transmute::<TraceId, [u8; 16]>((*head).trace);
             (*stream).flags = (*head).flags;
             (*stream).offset = (*head).value + SPAN_AT;
             (*stream).action = action::REPLACE;
         }
     }
+}
+
+/// The context of the head of a request that the calling process has received, or sends.
+#[inline(always)]
+unsafe fn received(head: *mut head::Head) -> Received {
+    // SAFETY: the room's memory.
+    unsafe { Received { trace: (*head).trace, span: (*head).span, pid: bpf_get_current_pid_tgid() >> 32 } }
+}
+
+/// A request of the calling process came with this context.
+#[inline(always)]
+pub unsafe fn remember(head: *mut head::Head) {
+    // SAFETY: the room's memory, by the caller.
+    let _ = RECEIVED.insert(unsafe { received(head) }, 1, BPF_ANY as u64);
 }
 
 // === Doing it

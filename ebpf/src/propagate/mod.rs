@@ -18,7 +18,6 @@ use syspan_abi::{
     Counter, Header, Kind, Observed, SocketState, direction, origin,
     propagation::{Carried, ContextEvent, Outgoing, Place, carrier, meaning},
 };
-use work::Arrived;
 
 use crate::{
     config::config,
@@ -212,6 +211,9 @@ extern "C" fn header_received(inode: u64, position: u64, address: u64, length: u
         unsafe {
             let carried = core::mem::transmute::<[u64; 3], Carried>([(*head).trace[0], (*head).trace[1], (*head).span]);
             flags = (*head).flags as u64;
+            if config!(propagate) == carrier::HEADERS {
+                headers::remember(head);
+            }
             let _ = ARRIVED.insert(place(inode, (*state).tcp, position), carried, BPF_ANY as u64);
         }
     }
@@ -259,12 +261,12 @@ extern "C" fn message_received(inode: u64, position: u64, first: u64, flags: u64
         let span = u64::from_ne_bytes(span_id);
         tell(caller, inode, Told::now(turn, position as u32, meaning::ARRIVED), trace, span);
         if work::is_request(first) {
-            work::request(inode, caller, Arrived { trace, parent: span, flags: flags as u32 });
+            work::request(inode, caller, trace, flags as u32);
             return 1;
         }
     } else if work::is_request(first) {
         let trace = [random(), random()];
-        work::request(inode, caller, Arrived { trace, parent: 0, flags: work::SAMPLED });
+        work::request(inode, caller, trace, work::SAMPLED);
         tell(caller, inode, Told::now(turn, position as u32, meaning::BEGUN), trace, 0);
         return 1;
     }

@@ -37,26 +37,13 @@ struct Request {
     open: u32,
     /// 1: nor has it made a call. It may be waiting for a connection that another one gives back.
     starved: u32,
-    /// The span that it named as its parent; 0: it came without one.
-    parent: u64,
-    /// The flags that it came with.
+    /// The trace's flags.
     flags: u32,
     reserved: u32,
 }
 
 /// The flags of a trace that begins here.
 pub const SAMPLED: u32 = 1;
-
-/// The context that a request came with.
-#[derive(Clone, Copy)]
-pub struct Arrived {
-    /// Its trace.
-    pub trace: TraceId,
-    /// The span of whoever sent it; 0: it came without one.
-    pub parent: u64,
-    /// Its flags.
-    pub flags: u32,
-}
 
 /// The last request that was sent on a socket.
 #[repr(C)]
@@ -111,13 +98,12 @@ pub fn is_request(first: u64) -> bool {
 
 /// The caller has read a request, which belongs to this trace.
 #[inline(always)]
-pub fn request(socket: u64, caller: Caller, arrived: Arrived) {
+pub fn request(socket: u64, caller: Caller, trace: TraceId, flags: u32) {
     if let Some(before) = REQUESTS.get_ptr_mut(socket) {
         close(before);
     }
-    let Arrived { trace, parent, flags } = arrived;
-    let (pid, tid) = (caller.pid, caller.tid);
-    let request = Request { trace, pid, tid, open: 0, starved: 0, parent, flags, reserved: 0 };
+    let Caller { pid, tid, .. } = caller;
+    let request = Request { trace, pid, tid, open: 0, starved: 0, flags, reserved: 0 };
     let _ = REQUESTS.insert(socket, request, BPF_ANY as u64);
 }
 
@@ -181,15 +167,20 @@ fn made_for(caller: Caller, turn: u32) -> Option<(TraceId, u64, bool)> {
     }
 }
 
-/// With which context the request came that the last call on a socket was made for, if one is thought of at all.
+/// The flags of the trace in which the last call on a socket is sent.
 #[inline(always)]
-pub fn context(socket: u64) -> Option<Arrived> {
+pub fn flags(socket: u64) -> u32 {
     // SAFETY: copied at once; an entry that was dropped meanwhile has another trace.
     unsafe {
-        let &Made { trace, request } = MADE.get(socket)?;
-        let &Request { trace: own, parent, flags, .. } = REQUESTS.get(request)?;
-        if own[0] == trace[0] && own[1] == trace[1] { Some(Arrived { trace, parent, flags }) } else { None }
+        if let Some(&Made { trace, request }) = MADE.get(socket)
+            && let Some(&Request { trace: own, flags, .. }) = REQUESTS.get(request)
+            && own[0] == trace[0]
+            && own[1] == trace[1]
+        {
+            return flags;
+        }
     }
+    SAMPLED
 }
 
 /// Whether the last message that was sent on a socket was a call.
