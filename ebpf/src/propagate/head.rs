@@ -11,7 +11,7 @@ use syspan_abi::{MAX_HEAD, propagation::carrier};
 use crate::{config::config, emit::Room, payload};
 
 /// Bytes of a head that are looked at.
-const LONGEST: u32 = 4096;
+pub const LONGEST: u32 = 4096;
 /// Where the result is put: behind the head, in the same room.
 const RESULT: usize = 2 * MAX_HEAD;
 const _: () = assert!(LONGEST as usize <= MAX_HEAD);

@@ -7,6 +7,8 @@
 //! Bytes are inserted only where a request begins **by the lengths of all messages before it** on that connection. What merely looks like a
 //! request, in a body that somebody sends through a proxy, is left alone: more bytes than its length says would be the beginning of another request.
 
+use core::hint::black_box;
+
 use aya_ebpf::{
     bindings::{
         BPF_ANY, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops, sk_action::SK_PASS,
@@ -21,7 +23,11 @@ use syspan_abi::{
     propagation::{HEADER_BEGIN, HEADER_LENGTH, Outgoing, carrier},
 };
 
-use super::{CLIENTS, TraceId, cookie, head, options, work};
+use super::{
+    CLIENTS, TraceId, cookie,
+    head::{self, LONGEST},
+    options, work,
+};
 use crate::{
     config::config,
     emit::Room,
@@ -97,6 +103,8 @@ mod action {
     pub const REPLACE: u32 = 2;
 }
 
+/// Messages up to so many bytes are sent in one piece; of longer ones, every piece fills segments.
+const SMALL: u32 = 16 * 1024;
 /// Digits of a span.
 const SPAN_DIGITS: u32 = 16;
 /// Where a `traceparent`'s value has its span.
@@ -237,6 +245,13 @@ pub unsafe fn remember(head: *mut head::Head) {
 #[sk_msg]
 pub fn insert_header(context: SkMsgContext) -> u32 {
     let _ = insert(&context);
+    // TCP is handed a message's pieces one by one and sends the first at once; Nagle's algorithm would hold back the second until that was
+    // acknowledged, for 40 ms. The kernel cuts one of some dozens where a page ends.
+    let size = context.size();
+    if size <= SMALL {
+        // SAFETY: the program's context. What cannot be put together goes out in pieces.
+        unsafe { generated::bpf_msg_pull_data(context.msg, 0, size, 0) };
+    }
     SK_PASS
 }
 
@@ -246,27 +261,26 @@ fn insert(context: &SkMsgContext) -> Option<()> {
     // SAFETY: map values, and the message's bytes within the bounds that are checked.
     unsafe {
         let (offset, what) = ((*stream).offset, (*stream).action);
-        // Beyond this a head is not looked at.
-        if what == action::NONE || offset > 4096 || (*stream).head > context.size() {
+        if what == action::NONE || offset < 2 || offset > LONGEST || (*stream).head > context.size() {
             return None;
         }
         (*stream).next = (*stream).position.wrapping_add((*stream).length);
         if what == action::INSERT {
-            let before = bytes(context, offset.wrapping_sub(2), 2)?;
+            let before = bytes(context, 0, offset.wrapping_sub(2), 2)?;
             if before.read() != b'\r' || before.add(1).read() != b'\n' {
                 return None; // the application has changed it meanwhile
             }
             context.push_data(offset, HEADER_LENGTH, 0).ok()?;
-            let header = bytes(context, offset, HEADER_LENGTH);
-            // Inserted bytes that cannot be written are taken out again.
-            let Some(header) = header else {
+            // In one piece with what is around it, as it was before.
+            let Some(header) = bytes(context, 1, offset, HEADER_LENGTH) else {
+                // Inserted bytes that cannot be written are taken out again.
                 let _ = context.pop_data(offset, HEADER_LENGTH, 0);
                 return None;
             };
             write_header(header, outgoing, (*stream).flags);
             (*stream).next = (*stream).next.wrapping_add(HEADER_LENGTH);
         } else {
-            let span = bytes(context, offset.wrapping_sub(1), SPAN_DIGITS + 2)?;
+            let span = bytes(context, 0, offset.wrapping_sub(1), SPAN_DIGITS + 2)?;
             if span.read() != b'-' || span.add(SPAN_DIGITS as usize + 1).read() != b'-' {
                 return None;
             }
@@ -309,15 +323,20 @@ fn sent_by_caller(context: &SkMsgContext) -> Option<(*mut Stream, *mut Outgoing)
     }
 }
 
-/// Some bytes of the message, in one piece.
+/// Some bytes of the message, which lie in one piece from its beginning to as many bytes `beyond` them.
 #[inline(always)]
-unsafe fn bytes(context: &SkMsgContext, from: u32, length: u32) -> Option<*mut u8> {
+unsafe fn bytes(context: &SkMsgContext, beyond: u32, from: u32, length: u32) -> Option<*mut u8> {
     // SAFETY: the program's context; the bounds are checked.
     unsafe {
-        if generated::bpf_msg_pull_data(context.msg, from, from.wrapping_add(length), 0) != 0 {
+        if generated::bpf_msg_pull_data(context.msg, 0, from + length + beyond, 0) != 0 {
             return None;
         }
-        let start = context.data();
+        // Hidden from the compiler, which would check a copy.
+        let from = black_box(from);
+        if from > LONGEST {
+            return None;
+        }
+        let start = context.data() + from as usize;
         if start + length as usize > context.data_end() { None } else { Some(start as *mut u8) }
     }
 }

@@ -47,6 +47,23 @@ def get(target):
     answer(b"")
 
 
+def gets(count, pad):
+    """Requests of one write each, with Nagle's algorithm at work."""
+    for _ in range(int(count)):
+        connection.send(head(0, pad=int(pad)))
+        answer(b"")
+
+
+def crowded(count, pad):
+    """The same while bytes of another connection wait to be read: the kernel cannot put each request at the beginning of a page."""
+    with socket.create_connection((address, int(port))) as unread:
+        unread.sendall(b"GET /watch HTTP/1.1\r\n\r\n")
+        unread.recv(1)
+        for _ in range(int(count)):
+            unread.send(b"unread")
+            gets(1, pad)
+
+
 def with_head(target, *fields):
     """With further lines in the head."""
     lines = "".join(f"{field}\r\n" for field in fields)
@@ -162,7 +179,7 @@ def steadily(begin_of_end):
         post(200_000)
 
 
-STEPS = (get, with_head, split, pipelined, smuggled, post, sendfile, more, rest, pieces, fresh, lockstep, stream, steadily)
+STEPS = (get, gets, crowded, with_head, split, pipelined, smuggled, post, sendfile, more, rest, pieces, fresh, lockstep, stream, steadily)
 
 print("connected", flush=True)
 while not os.path.exists(begin):
