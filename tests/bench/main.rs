@@ -5,6 +5,7 @@
 
 mod agent;
 mod calls;
+mod carriers;
 mod cases;
 mod engine;
 mod report;
@@ -44,6 +45,12 @@ struct Options {
     /// Only the case of this name
     #[arg(long)]
     case: Option<String>,
+    /// Measure what carries contexts to other hosts alone, and print the table
+    #[arg(long)]
+    only_carriers: bool,
+    /// With an agent that stands still meanwhile: what its programs cost
+    #[arg(long, requires = "only_carriers")]
+    paused: bool,
     /// Where the report goes
     #[arg(long)]
     output: PathBuf,
@@ -66,6 +73,10 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<()> {
+    if options.only_carriers {
+        print!("{}", carriers::measure(options.rounds, Duration::from_secs(options.seconds), options.paused)?);
+        return Ok(());
+    }
     let machine = report::Machine::read()?;
     let calls = calls::measure(options.call_runs)?;
     let throughput = calls::throughput()?;
