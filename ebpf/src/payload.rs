@@ -118,23 +118,23 @@ fn peek<T: Copy + Default>(address: u64) -> T {
     unsafe { bpf_probe_read_user(address as *const T) }.unwrap_or_default()
 }
 
-/// The address and length of a call's first buffer; zeros where it has none in user memory.
+/// Where the first buffer of a call is and how long it is; zeros where it has none in user memory.
 #[inline(always)]
-pub fn first_buffer(call: &Call) -> (u64, u64) {
-    let vector = match call.op & !op::READ {
-        op::BUFFER => return (call.address, call.length),
-        op::VECTOR => call.address,
-        op::MESSAGE => peek::<MessageBuffers>(call.address + MESSAGE_BUFFERS).vector,
+pub fn first_buffer(op: u32, address: u64, length: u64) -> (u64, u64) {
+    let vector = match op & !op::READ {
+        op::BUFFER => return (address, length),
+        op::VECTOR => address,
+        op::MESSAGE => peek::<MessageBuffers>(address + MESSAGE_BUFFERS).vector,
         _ => return (0, 0),
     };
     let Iovec { base, length } = peek(vector);
     (base, length)
 }
 
-/// The first 8 bytes that a call moves, or whatever is there if it moves fewer; 0 where they are not in user memory.
+/// The first 8 bytes of a buffer, or whatever is there if it is shorter; 0 where it is not in user memory.
 #[inline(always)]
-pub fn first_word(call: &Call) -> u64 {
-    peek(first_buffer(call).0)
+pub fn first_word(buffer: u64) -> u64 {
+    peek(buffer)
 }
 
 /// Where the bytes of a call are, unless it moves several messages.
@@ -280,7 +280,7 @@ fn allow<const WAY: u32>(state: *mut SocketState) -> u32 {
 
 /// Copies `length` (at most [`MAX_HEAD`]) user bytes to `bytes + offset` (at most [`MAX_OFFSET`]).
 #[inline(always)]
-unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
+pub unsafe fn read(bytes: *mut u8, offset: u64, length: u64, address: u64) -> bool {
     // The verifier must see the bounds checked on the very registers that are passed on: hidden from the compiler, which knows
     // the ranges and would check copies, or nothing. (Verifiers since 6.2 see through copies of 32 bits.)
     let (offset, length) = (black_box(offset), black_box(length));

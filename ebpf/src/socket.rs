@@ -210,6 +210,19 @@ fn describe(event: &mut SocketEvent, sk: u64, family: u16) {
     }
 }
 
+/// Whether a TCP socket's other end is on this host: it has the same address, or one of the loopback interface.
+#[inline(always)]
+pub fn is_local(tcp: u64) -> bool {
+    if kernel::<u16>(tcp, config!(offsets.sk_family)) == AF_INET {
+        let peer: [u8; 4] = kernel(tcp, config!(offsets.sk_daddr));
+        let local: u32 = kernel(tcp, config!(offsets.sk_rcv_saddr));
+        return peer[0] == 127 || local == u32::from_ne_bytes(peer);
+    }
+    let peer: [u64; 2] = kernel(tcp, config!(offsets.sk_v6_daddr));
+    let local: [u64; 2] = kernel(tcp, config!(offsets.sk_v6_rcv_saddr));
+    peer[0] == local[0] && peer[1] == local[1]
+}
+
 /// A number that is equal for equal kernel addresses and does not tell them.
 #[inline(always)]
 fn opaque(address: u64) -> [u8; 16] {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use rustix::process::Signal;
 use syspan_tests::{
     process::{self, Memory},
     server::Server,
@@ -55,6 +56,11 @@ impl Agent {
         let syspan = Syspan::start(&[&["--output", "none"], arguments].concat(), &[pid], &[])?;
         let cpu = process::cpu(syspan.pid())?;
         Ok(Self { syspan, ready_after: began.elapsed(), ready_at: Instant::now(), cpu })
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        self.syspan.signal(signal)
     }
 
     /// Reads its costs and stops it, `requests` having been made while it looked. The spans include those that it sends

@@ -5,6 +5,7 @@
 
 mod agent;
 mod calls;
+mod carriers;
 mod cases;
 mod engine;
 mod report;
@@ -41,6 +42,12 @@ struct Options {
     /// Measure single system calls alone, and print the table
     #[arg(long)]
     only_calls: bool,
+    /// Measure what carries contexts to other hosts alone, and print the table
+    #[arg(long)]
+    only_carriers: bool,
+    /// With an agent that stands still meanwhile: what its programs cost
+    #[arg(long, requires = "only_carriers")]
+    paused: bool,
     /// Where the report goes
     #[arg(long)]
     output: PathBuf,
@@ -63,6 +70,10 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<()> {
+    if options.only_carriers {
+        print!("{}", carriers::measure(options.rounds, Duration::from_secs(options.seconds), options.paused)?);
+        return Ok(());
+    }
     let machine = report::Machine::read()?;
     let calls = calls::measure(options.call_runs)?;
     let throughput = calls::throughput()?;

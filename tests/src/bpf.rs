@@ -116,6 +116,12 @@ impl Objects {
         Ok(programs.map(|program| program.kind).collect())
     }
 
+    /// The types of the maps.
+    pub fn map_types(&self) -> Result<Vec<String>> {
+        let maps = show("map")?.into_iter().filter(|map| self.maps.contains(&map.id));
+        Ok(maps.map(|map| map.kind).collect())
+    }
+
     /// Name and number of entries of each of the hash tables among the maps.
     pub fn entries(&self) -> Result<Vec<(String, usize)>> {
         let maps = show("map")?;

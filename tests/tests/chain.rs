@@ -74,3 +74,8 @@ fn on_two_hosts(propagation: &str) -> Result<()> {
 fn on_two_hosts_by_a_tcp_option() -> Result<()> {
     on_two_hosts("tcp")
 }
+
+#[test]
+fn on_two_hosts_by_headers() -> Result<()> {
+    on_two_hosts("headers=force")
+}

@@ -8,6 +8,8 @@ use crate::{
     export::{self, OtlpConfig},
     kernel::{
         capture::{Capture, Settings},
+        propagation::{self, Propagation},
+        sockhash,
         support::{self, Check, Host, Status},
     },
 };
@@ -19,6 +21,7 @@ pub(super) fn doctor(output: DoctorOutput) -> Result<ExitCode, Failure> {
         let attempt = Capture::start(&nothing());
         report.add_programs(attempt.as_ref().map(Capture::programs));
     }
+    report.checks.push(sockets());
     report.checks.extend(collector()?);
     match output {
         DoctorOutput::Text => print!("{}", harmless_lines(&report.text())),
@@ -37,8 +40,21 @@ fn nothing() -> Settings {
         head_limit: args.head_limit,
         sql_limit: args.sql_limit,
         ring_size: args.ring_bytes(),
-        propagation: args.propagation(),
+        propagation: Propagation::Off,
         address_key: 0,
+    }
+}
+
+/// What sockets would answer to the programs that use them, with `--propagate headers`.
+fn sockets() -> Check {
+    let check = |status, found: &str, remedy| Check { name: "FIONREAD", status, found: found.to_owned(), remedy };
+    if propagation::may_attach().is_err() {
+        return check(Status::Ok, "not tried; `--propagate` takes CAP_NET_ADMIN", None);
+    }
+    match sockhash::tells_what_waits() {
+        Ok(true) => check(Status::Ok, "sockets answer as they should with `--propagate headers`", None),
+        Ok(false) => check(Status::Warning, sockhash::BROKEN, Some(sockhash::REMEDY)),
+        Err(error) => check(Status::Warning, &error.to_string(), Some(sockhash::REMEDY)),
     }
 }
 

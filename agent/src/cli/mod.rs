@@ -21,7 +21,11 @@ use crate::{
     escape::harmless_lines,
     event::Limits,
     export::Protocol,
-    kernel::propagation::Propagation,
+    kernel::{
+        capture::CaptureError,
+        propagation::{self, Propagation},
+        sockhash,
+    },
     processes::selector::{ExePattern, Selectors},
     protocols::{self, SqlText},
     traces::span::Evidence,
@@ -238,6 +242,11 @@ enum PropagateArg {
     Off,
     /// By a TCP option on the segment that begins a request
     Tcp,
+    /// By a traceparent header in HTTP/1 requests without one; not at all where this kernel's sockets would answer wrongly (FIONREAD)
+    Headers,
+    /// The same on every kernel
+    #[value(name = "headers=force")]
+    HeadersForce,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -271,11 +280,22 @@ impl Default for CaptureArgs {
 }
 
 impl CaptureArgs {
-    fn propagation(&self) -> Propagation {
+    /// How contexts are carried, as far as that does no harm here: says so where it would.
+    fn propagation(&self) -> Result<Propagation, CaptureError> {
         match self.propagate {
-            PropagateArg::Off => Propagation::Off,
-            PropagateArg::Tcp => Propagation::Tcp,
+            PropagateArg::Off => return Ok(Propagation::Off),
+            PropagateArg::Tcp => return Ok(Propagation::Tcp),
+            PropagateArg::HeadersForce => return Ok(Propagation::Headers),
+            PropagateArg::Headers => {}
         }
+        propagation::may_attach()?;
+        let found = match sockhash::tells_what_waits() {
+            Ok(true) => return Ok(Propagation::Headers),
+            Ok(false) => sockhash::BROKEN.to_owned(),
+            Err(error) => error.to_string(),
+        };
+        eprintln!("syspan: {found}; no socket is touched and no context is sent: {}", sockhash::REMEDY);
+        Ok(Propagation::Off)
     }
 
     fn limits(&self) -> Limits {

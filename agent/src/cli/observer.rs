@@ -21,6 +21,7 @@ use crate::{
     event::{Context, Data, Event, Limits, Pid, RECORDING_VERSION, SocketId, Time},
     kernel::{
         capture::{Capture, Settings},
+        propagation::Propagation,
         record::Record,
         support,
     },
@@ -111,7 +112,7 @@ impl Observer {
             head_limit: args.head_limit,
             sql_limit: args.sql_limit,
             ring_size: args.ring_bytes(),
-            propagation: args.propagation(),
+            propagation: args.propagation()?,
             address_key: u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
         })?;
         Ok(Self {
@@ -148,9 +149,12 @@ impl Observer {
         let adopted = self.capture.adopt(&self.proc, &pids)?;
         let left_out = adopted.found - adopted.included;
         if left_out > 0 {
+            let remedy = match adopted.carrier {
+                Propagation::Tcp => "Linux 6.12 or newer is needed for them, or new connections",
+                _ => "the kernel refused them, or there are too many",
+            };
             eprintln!(
-                "syspan: {left_out} connections are older than syspan and carry no contexts to other hosts: Linux 6.12 or newer is \
-                 needed for them, or new connections"
+                "syspan: {left_out} connections are older than syspan and carry no contexts to other hosts: {remedy}"
             );
         }
         Ok(())
@@ -268,6 +272,7 @@ impl Observer {
                 self.introduce(socket.task.pid, Some(&command), take);
                 self.held.pass(Event::Socket(socket), take);
             }
+            Record::Inserted(insertion) => self.handle(Record::Event(Event::Context(insertion.context)), take),
             Record::Exec(pid) => self.executed(pid),
             Record::Fork { parent, child } => {
                 self.table.on_fork(parent, child);

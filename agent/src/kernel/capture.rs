@@ -22,11 +22,13 @@ use crate::{
     event::{Event, Pid, SocketId},
     kernel::{
         btf::{self, Btf, BtfError},
+        insertion::Insertions,
         offsets,
         probes::Probes,
         programs::{self, LoadedProgram, Misses},
-        propagation::{Adopted, Carrier, Propagation, TABLES},
-        record, syscalls,
+        propagation::{self, Adopted, Carrier, Propagation, TABLES},
+        record::{self, Record},
+        sockhash, syscalls,
     },
     processes::{goroutines::Layout, proc::Proc, python, runtime::NetHttp},
     streams::Loss,
@@ -106,6 +108,9 @@ pub enum CaptureError {
     /// The same.
     #[error("{} cannot be opened, which --propagate attaches to: {}", .0.display(), .1)]
     Cgroup(PathBuf, std::io::Error),
+    /// The table of sockets is not where it should be.
+    #[error("the programs were not built with a table of sockets, which --propagate headers takes: build syspan again")]
+    NoSockHash,
     /// A map could not be used.
     #[error("an eBPF map cannot be used: {0}")]
     Map(#[from] MapError),
@@ -130,6 +135,8 @@ pub struct Capture {
     probes: Probes,
     /// What carries contexts to other hosts, if anything does.
     carrier: Option<Carrier>,
+    /// What the programs inserted into bytes that were not read from the ring yet.
+    insertions: Insertions,
     /// Owns programs and links.
     ebpf: Ebpf,
 }
@@ -164,7 +171,7 @@ impl Capture {
             sql_limit: settings.sql_limit,
             wake_at: settings.ring_size / WAKE_PART,
             futex: u32::try_from(syscalls::FUTEX).unwrap_or(u32::MAX),
-            propagate: (settings.propagation != Propagation::Off).into(),
+            propagate: settings.propagation.carrier(),
             address_key: settings.address_key,
         };
         drop(blob);
@@ -186,7 +193,14 @@ impl Capture {
         for table in TABLES {
             loader.map_max_entries(table, settings.propagation.entries());
         }
-        let mut ebpf = loader.load(OBJECT)?;
+        loader.map_max_entries(sockhash::TABLE, settings.propagation.sockets());
+        let mut ebpf = match settings.propagation {
+            Propagation::Off | Propagation::Tcp => loader.load(OBJECT)?,
+            Propagation::Headers => {
+                propagation::may_attach()?;
+                loader.load(&sockhash::with_sockhash(OBJECT).ok_or(CaptureError::NoSockHash)?)?
+            }
+        };
 
         let mut take = |name: &str| ebpf.take_map(name).ok_or(MapError::InvalidName { name: name.to_owned() });
         let ring = RingBuf::try_from(take("RING")?)?;
@@ -205,7 +219,8 @@ impl Capture {
         let probes = Probes::load(&mut ebpf);
         let carrier = match settings.propagation {
             Propagation::Off => None,
-            Propagation::Tcp => Some(Carrier::attach(&mut ebpf)?),
+            Propagation::Tcp => Some(Carrier::option(&mut ebpf)?),
+            Propagation::Headers => Some(Carrier::headers(&mut ebpf)?),
         };
         let logger = match EbpfLogger::init(&mut ebpf) {
             Ok(logger) => Some(logger),
@@ -229,6 +244,7 @@ impl Capture {
             logger,
             probes,
             carrier,
+            insertions: Insertions::default(),
             ebpf,
         })
     }
@@ -373,9 +389,17 @@ impl Capture {
     }
 
     /// The next event that waits in the ring buffer.
-    pub fn next_record(&mut self) -> Option<record::Record> {
+    pub fn next_record(&mut self) -> Option<Record> {
         while let Some(item) = self.ring.next() {
             match record::parse(&item) {
+                Some(Record::Event(Event::Data(mut data))) => {
+                    self.insertions.complete(&mut data);
+                    return Some(Record::Event(Event::Data(data)));
+                }
+                Some(Record::Inserted(insertion)) => {
+                    self.insertions.inserted(insertion);
+                    return Some(Record::Inserted(insertion));
+                }
                 Some(record) => return Some(record),
                 None => tracing::warn!(bytes = item.len(), "an event of unknown shape was left out"),
             }

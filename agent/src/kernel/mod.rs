@@ -2,11 +2,13 @@
 
 pub mod btf;
 pub mod capture;
+pub mod insertion;
 pub mod offsets;
 mod probes;
 pub mod programs;
 pub mod propagation;
 pub mod record;
+pub mod sockhash;
 pub mod support;
 mod sys;
 mod syscalls;

@@ -86,6 +86,8 @@ pub fn read(btf: &Btf<'_>) -> Result<Offsets, BtfError> {
         net_inum: btf.offset("net", "ns.inum")?,
         tcp_copied_seq: btf.offset("tcp_sock", "copied_seq")?,
         tcp_write_seq: btf.offset("tcp_sock", "write_seq")?,
+        tcp_snd_una: btf.offset("tcp_sock", "snd_una")?,
+        sk_ulp: btf.offset("inet_connection_sock", "icsk_ulp_ops")?,
         unix_peer: btf.offset("unix_sock", "peer")?,
         unix_addr: btf.offset("unix_sock", "addr")?,
         unix_addr_len: btf.offset("unix_address", "len")?,

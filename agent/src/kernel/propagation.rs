@@ -10,17 +10,17 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, MapError},
-    programs::{CgroupAttachMode, CgroupSockopt, ProgramError, SockOps},
+    maps::{HashMap, Map, MapData, MapError, SockHash},
+    programs::{CgroupAttachMode, CgroupSockopt, ProgramError, SkMsg, SockOps},
 };
 use rustix::{
     net::{getpeername, getsockname, ipproto, sockopt},
     process::{Pid as Process, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
     thread::{CapabilitySet, capabilities},
 };
-use syspan_abi::propagation::{ADOPT_LEVEL, Outgoing};
+use syspan_abi::propagation::{ADOPT_LEVEL, Outgoing, carrier};
 
-use super::{capture::CaptureError, sys};
+use super::{capture::CaptureError, sockhash, sys};
 use crate::{event::Pid, processes::proc::Proc};
 
 /// How contexts are carried to other hosts.
@@ -31,6 +31,8 @@ pub enum Propagation {
     Off,
     /// By a TCP option on the segment that begins a request.
     Tcp,
+    /// By a `traceparent` header in HTTP/1 requests that have none.
+    Headers,
 }
 
 /// Entries of each table, while contexts are carried: open connections and requests of the host. The least recently used is
@@ -38,7 +40,11 @@ pub enum Propagation {
 const ENTRIES: u32 = 65_536;
 
 /// The tables that only this needs.
-pub(super) const TABLES: [&str; 6] = ["CLIENTS", "ARRIVED", "WORK", "REQUESTS", "MADE", "CROWDS"];
+pub(super) const TABLES: [&str; 8] =
+    ["CLIENTS", "ARRIVED", "WORK", "REQUESTS", "MADE", "CROWDS", "STREAMS", "RECEIVED"];
+
+/// Connections whose requests get headers at a time. Beyond it they go without, and that is counted.
+const SOCKETS: u32 = 16_384;
 
 /// Links take no flags: others of the same cgroup run too, whatever this says (`cgroup_bpf_link_attach`, since 5.7).
 const ATTACH: CgroupAttachMode = CgroupAttachMode::Single;
@@ -52,36 +58,70 @@ impl Propagation {
     pub(super) fn entries(self) -> u32 {
         if self == Self::Off { 1 } else { ENTRIES }
     }
+
+    /// How many entries the table of sockets has.
+    pub(super) fn sockets(self) -> u32 {
+        if self == Self::Headers { SOCKETS } else { 1 }
+    }
+
+    /// What the programs call it.
+    pub(super) fn carrier(self) -> u32 {
+        match self {
+            Self::Off => carrier::NONE,
+            Self::Tcp => carrier::TCP,
+            Self::Headers => carrier::HEADERS,
+        }
+    }
 }
 
 /// What is attached.
 pub(super) struct Carrier {
     clients: HashMap<MapData, u64, Outgoing>,
+    /// Those whose requests get headers.
+    sockets: Option<SockHash<MapData, u64>>,
+}
+
+/// Whether the agent may attach to the sockets of a cgroup at all.
+///
+/// # Errors
+/// It may not.
+pub fn may_attach() -> Result<(), CaptureError> {
+    match capabilities(None) {
+        Ok(held) if held.effective.contains(CapabilitySet::NET_ADMIN) => Ok(()),
+        _ => Err(CaptureError::NoNetAdmin),
+    }
 }
 
 impl Carrier {
     /// Attaches the program that writes and reads the option. From here on new connections are included.
-    pub(super) fn attach(ebpf: &mut Ebpf) -> Result<Self, CaptureError> {
-        if !capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::NET_ADMIN)) {
-            return Err(CaptureError::NoNetAdmin);
-        }
-        let cgroup = cgroup()?;
-        let table = "CLIENTS";
-        let clients = ebpf.take_map(table).ok_or(MapError::InvalidName { name: table.to_owned() })?;
-        let clients = HashMap::try_from(clients)?;
-        let refused = |source| CaptureError::Program { name: "tcp_option", source };
-        let program: &mut SockOps = ebpf
-            .program_mut("tcp_option")
+    pub(super) fn option(ebpf: &mut Ebpf) -> Result<Self, CaptureError> {
+        may_attach()?;
+        attach_to_connections(ebpf, "tcp_option")?;
+        Ok(Self { clients: HashMap::try_from(take(ebpf, "CLIENTS")?)?, sockets: None })
+    }
+
+    /// Attaches the program that inserts headers, and the one that puts connections before it.
+    pub(super) fn headers(ebpf: &mut Ebpf) -> Result<Self, CaptureError> {
+        let sockets = SockHash::try_from(take(ebpf, sockhash::TABLE)?)?;
+        let name = "insert_header";
+        let program: &mut SkMsg = ebpf
+            .program_mut(name)
             .ok_or(ProgramError::NotLoaded)
             .and_then(|program| program.try_into())
-            .map_err(refused)?;
-        program.load().map_err(refused)?;
-        program.attach(&cgroup, ATTACH).map_err(refused)?;
-        Ok(Self { clients })
+            .map_err(|source| CaptureError::Program { name, source })?;
+        program
+            .load()
+            .and_then(|()| program.attach(sockets.fd()))
+            .map_err(|source| CaptureError::Program { name, source })?;
+        attach_to_connections(ebpf, "client_sockets")?;
+        Ok(Self { clients: HashMap::try_from(take(ebpf, "CLIENTS")?)?, sockets: Some(sockets) })
     }
 
     /// Includes the connections that these processes have open, as far as this kernel lets them be.
     pub(super) fn adopt(&mut self, ebpf: &mut Ebpf, proc: &Proc, pids: &[Pid]) -> Result<Adopted, CaptureError> {
+        if self.sockets.is_some() {
+            return Ok(self.adopt_all(proc, pids));
+        }
         let cgroup = cgroup()?;
         let program: &mut CgroupSockopt = ebpf
             .program_mut("adopt")
@@ -89,15 +129,21 @@ impl Carrier {
             .and_then(|program| program.try_into())
             .map_err(|source| CaptureError::Program { name: "adopt", source })?;
         let attached = program.load().and_then(|()| program.attach(&cgroup, ATTACH));
-        let mut adopted = Adopted::default();
-        for &pid in pids.iter().filter(|&&pid| pid != std::process::id()) {
-            self.adopt_of(proc, pid, &mut adopted);
-        }
+        let adopted = self.adopt_all(proc, pids);
         match attached.and_then(|link| program.detach(link)).and_then(|()| program.unload()) {
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, "older connections cannot be included"),
         }
         Ok(adopted)
+    }
+
+    fn adopt_all(&mut self, proc: &Proc, pids: &[Pid]) -> Adopted {
+        let carrier = if self.sockets.is_some() { Propagation::Headers } else { Propagation::Tcp };
+        let mut adopted = Adopted { carrier, ..Adopted::default() };
+        for &pid in pids.iter().filter(|&&pid| pid != std::process::id()) {
+            self.adopt_of(proc, pid, &mut adopted);
+        }
+        adopted
     }
 
     fn adopt_of(&mut self, proc: &Proc, pid: Pid, adopted: &mut Adopted) {
@@ -111,23 +157,51 @@ impl Carrier {
             if !adopted.seen.insert(inode) {
                 continue;
             }
-            adopted.found += 1;
             let is_client = !listening.contains(&port);
+            if self.sockets.is_some() && !is_client {
+                continue; // headers arrive by themselves
+            }
+            adopted.found += 1;
             if is_client {
                 const NEW: u64 = 1; // BPF_NOEXIST
                 let _ = self.clients.insert(cookie, Outgoing::default(), NEW); // it may have been opened just now
             }
-            let flags = if is_client { PARSE_UNKNOWN | WRITE } else { PARSE_UNKNOWN };
-            if sys::set_option(socket.as_fd(), ADOPT_LEVEL, flags).is_ok() {
-                adopted.included += 1;
-            }
+            let included = match &mut self.sockets {
+                Some(sockets) => sockets.insert(cookie, socket.as_fd(), 0).is_ok(),
+                None => {
+                    let flags = if is_client { PARSE_UNKNOWN | WRITE } else { PARSE_UNKNOWN };
+                    sys::set_option(socket.as_fd(), ADOPT_LEVEL, flags).is_ok()
+                }
+            };
+            adopted.included += usize::from(included);
         }
     }
+}
+
+/// Attaches a program to all connections of the host, as they begin.
+fn attach_to_connections(ebpf: &mut Ebpf, name: &'static str) -> Result<(), CaptureError> {
+    let cgroup = cgroup()?;
+    let program: &mut SockOps = ebpf
+        .program_mut(name)
+        .ok_or(ProgramError::NotLoaded)
+        .and_then(|program| program.try_into())
+        .map_err(|source| CaptureError::Program { name, source })?;
+    program
+        .load()
+        .and_then(|()| program.attach(&cgroup, ATTACH))
+        .map(drop)
+        .map_err(|source| CaptureError::Program { name, source })
+}
+
+fn take(ebpf: &mut Ebpf, table: &str) -> Result<Map, MapError> {
+    ebpf.take_map(table).ok_or(MapError::InvalidName { name: table.to_owned() })
 }
 
 /// Connections that are older than the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Adopted {
+    /// What carries contexts.
+    pub carrier: Propagation,
     /// How many were found.
     pub found: usize,
     /// How many of them are included.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bytes::Bytes;
 use syspan_abi::{Kind, MAX_PATH, direction, end, origin, propagation::meaning, works_for};
 
+use super::insertion::Insertion;
 use crate::event::{
     Address, Context, Coroutine, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor,
 };
@@ -19,6 +20,8 @@ pub enum Record {
     Event(Event),
     /// The same for a socket, with the command name of the process that uses it.
     Socket(Socket, String),
+    /// A header was inserted into the request whose bytes follow: an [`Event::Context`] as well.
+    Inserted(Insertion),
     /// A process executed another program.
     Exec(Pid),
     /// A process made a child, which is observed with it.
@@ -48,6 +51,7 @@ impl Record {
         match self {
             Record::Event(event) => event.time(),
             Record::Socket(socket, _) => Some(socket.time),
+            Record::Inserted(insertion) => Some(insertion.context.time),
             Record::Exit { time, .. } => Some(*time),
             Record::Exec(_) | Record::Fork { .. } | Record::Listen(_) | Record::IoUring(_) => None,
         }
@@ -131,7 +135,12 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
                 meaning::BEGUN => (Direction::Read, None),
                 _ => return None,
             };
-            Record::Event(Event::Context(Context { socket, task, direction, time, position, trace_id, span_id }))
+            let (offset, flags) = (reader.u32()?, u8::try_from(reader.u32()?).ok()?);
+            let context = Context { socket, task, direction, time, position, trace_id, span_id };
+            match offset {
+                0 => Record::Event(Event::Context(context)),
+                _ => Record::Inserted(Insertion { context, offset, flags }),
+            }
         }
         k if k == Kind::Exec as u16 => Record::Exec(task.pid),
         k if k == Kind::Fork as u16 => Record::Fork { parent: task.pid, child: reader.u32()? },

@@ -215,11 +215,15 @@ impl Tracker {
         let id = request.reserved.unwrap_or_else(|| self.number());
         let context = context::extract(&request.context);
         let told = self.contexts.pop(&(request.socket.id, request.role, request.position));
+        // A header that the programs inserted is the request's own, not its caller's.
+        let inserted = request.role == Role::Client
+            && context.as_ref().is_some_and(|context| told == Some((context.trace_id, Some(context.span_id))));
+        let context = context.filter(|_| !inserted);
         let (span_id, trace_id) = (self.ids.span(), self.ids.trace());
         let ids = match told {
             Some((trace_id, Some(span_id))) if request.role == Role::Client => {
-                // Within this host nobody needs what was sent: both ends are seen.
-                lineage::Ids { span_id, trace_id, is_sent: !request.socket.is_local() }
+                // Within this host nobody needs what was sent beside it: both ends are seen.
+                lineage::Ids { span_id, trace_id, is_sent: inserted || !request.socket.is_local() }
             }
             // What it causes was sent in this trace.
             Some((trace_id, None)) => lineage::Ids { span_id, trace_id, is_sent: false },

@@ -350,6 +350,10 @@ pub struct Offsets {
     pub net_inum: u32,
     pub tcp_copied_seq: u32,
     pub tcp_write_seq: u32,
+    /// `tcp_sock.snd_una`: everything before it is acknowledged.
+    pub tcp_snd_una: u32,
+    /// `inet_connection_sock.icsk_ulp_ops`: a protocol above TCP in the kernel (TLS).
+    pub sk_ulp: u32,
     pub unix_peer: u32,
     pub unix_addr: u32,
     pub unix_addr_len: u32,
@@ -459,7 +463,7 @@ pub struct Config {
     pub wake_at: u32,
     /// The number of `futex`.
     pub futex: u32,
-    /// 1: contexts are carried to other hosts.
+    /// What carries contexts to other hosts: a [`propagation::carrier`] constant.
     pub propagate: u32,
     /// Makes socket numbers of kernel addresses opaque.
     pub address_key: u64,

@@ -62,7 +62,27 @@ pub struct ContextEvent {
     pub position: u32,
     /// A [`meaning`] constant.
     pub meaning: u32,
+    /// Where in the message a header with the context was inserted ([`HEADER_LENGTH`] bytes that the application did not send); 0: nowhere.
+    pub offset: u32,
+    /// The header's flags.
+    pub flags: u32,
 }
+
+/// [`Config::propagate`](super::Config::propagate).
+pub mod carrier {
+    /// Nothing carries contexts.
+    pub const NONE: u32 = 0;
+    /// A TCP option.
+    pub const TCP: u32 = 1;
+    /// A header of HTTP/1 requests.
+    pub const HEADERS: u32 = 2;
+}
+
+/// The header that is inserted, up to its values: with trace id, span id and flags it is [`HEADER_LENGTH`] bytes.
+pub const HEADER_BEGIN: [u8; 16] = *b"traceparent: 00-";
+
+/// `traceparent: 00-<32 digits>-<16 digits>-<2 digits>\r\n`.
+pub const HEADER_LENGTH: u32 = 16 + 32 + 1 + 16 + 1 + 2 + 2;
 
 /// [`ContextEvent::meaning`].
 pub mod meaning {
@@ -77,7 +97,7 @@ pub mod meaning {
 const _: () = assert!(size_of::<Outgoing>() == 32);
 const _: () = assert!(size_of::<Place>() == 16);
 const _: () = assert!(size_of::<Carried>() == 24);
-const _: () = assert!(size_of::<ContextEvent>() == size_of::<Header>() + 32);
+const _: () = assert!(size_of::<ContextEvent>() == size_of::<Header>() + 40);
 
 /// aya's marker for values that may be copied into and out of maps as bytes.
 #[cfg(feature = "std")]

@@ -7,7 +7,9 @@ use super::Arguments;
 use crate::{
     emit,
     maps::count,
-    payload, propagate, socket,
+    payload,
+    propagate::{self, Sending},
+    socket,
     thread::{self, Call, Caller, op},
 };
 
@@ -51,7 +53,6 @@ pub fn enter_splice(caller: Caller, arguments: &Arguments) {
 fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
     let Some(file) = socket::of_descriptor(fd) else { return };
     let (mut position, mut positioned) = (0, 0);
-    let bytes = Call { address, length, op, ..Call::default() };
     match socket::state(file) {
         socket::State::Ignored => return,
         socket::State::Followed(state) => {
@@ -59,7 +60,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 (position, positioned) = (sequence, 1);
             }
             if op & op::READ == 0 {
-                propagate::sending(file.inode, state, &bytes);
+                propagate::sending(file.inode, state, Sending { op, address, length });
             }
         }
         socket::State::Unknown => {
@@ -67,7 +68,9 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
                 return;
             }
             if op & op::READ == 0 {
-                propagate::sending_first(file.inode, fd, &bytes);
+                if let Some(sequence) = propagate::sending_first(file.inode, fd, Sending { op, address, length }) {
+                    (position, positioned) = (sequence, 1);
+                }
             }
         }
     }
@@ -79,7 +82,7 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
         unsafe { bpf_ktime_get_ns() }
     };
     let (socket, fd) = (file.inode, fd as i32);
-    let call = Call { time, socket, fd, position, positioned, ..bytes };
+    let call = Call { time, socket, address, length, op, fd, position, positioned, ..Call::default() };
     thread::begin(caller, &call);
 }
 
@@ -129,6 +132,7 @@ pub fn exit(caller: Caller, turn: u32, call: &Call, result: i64) {
         propagate::received(state, call, moved.result);
         payload::moved::<{ direction::READ }>(state, call, &moved);
     } else {
+        propagate::sent(state, call);
         payload::moved::<{ direction::WRITE }>(state, call, &moved);
     }
 }

@@ -1,12 +1,12 @@
-//! The trace that a request's own `traceparent` names (W3C Trace Context §3.2): it says more than the programs could know.
+//! The context that a request carries by itself when it is sent (W3C Trace Context §3.2), for `--propagate tcp`: who passes it on leaves itself out.
 //!
 //! Whether it is valid in every respect the engine decides. If it finds that it is not (two of them, say), spans are in several traces
 //! and linked, but none is in another one's.
 
 use aya_ebpf::helpers::generated;
 
-use super::TraceId;
-use crate::{emit::Room, maps::Scratch, payload, thread::Call};
+use super::{TraceId, work};
+use crate::{emit::Room, maps::Scratch, payload};
 
 /// Bytes of a request that are searched, a power of two. A header that comes later is not seen, nor one in the call's second buffer.
 const SEARCHED: u64 = 2048;
@@ -23,11 +23,10 @@ const SPACES: u64 = 4;
 /// The end of a line, a header, and the end of its line.
 const SHORTEST: u64 = 1 + NAME.len() as u64 + VALUE + 1;
 
-/// The header of a request that a call moves, `length` bytes of it; 0 if there is none. To be given [`back`].
+/// The header of a request whose first bytes are these, in user memory; 0 if there is none. To be given [`back`].
 #[inline(always)]
-pub fn find(call: &Call, length: u64) -> u64 {
-    let (address, room) = payload::first_buffer(call);
-    find_named(address, if length < room { length } else { room })
+pub fn find(address: u64, length: u64) -> u64 {
+    if work::is_request(payload::first_word(address)) { find_named(address, length) } else { 0 }
 }
 
 /// The trace and the span.

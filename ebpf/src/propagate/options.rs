@@ -47,7 +47,11 @@ const _: () = assert!(size_of::<TcpOption>() == OPTION_LENGTH as usize);
 pub fn tcp_option(context: SockOpsContext) -> u32 {
     let ops = context.ops;
     match context.op() {
-        BPF_SOCK_OPS_TCP_CONNECT_CB => connecting(&context),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            if connecting(&context) {
+                add_flag(&context, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+            }
+        }
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
             add_flag(&context, BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG);
             // The segment that completes the handshake may bring the request (TCP_DEFER_ACCEPT).
@@ -68,21 +72,18 @@ fn add_flag(context: &SockOpsContext, flag: u32) {
 }
 
 #[inline(always)]
-fn cookie(ops: *mut bpf_sock_ops) -> u64 {
+pub fn cookie(ops: *mut bpf_sock_ops) -> u64 {
     // SAFETY: the program's context. It also gives the socket a cookie, which the system calls' programs then find.
     unsafe { generated::bpf_get_socket_cookie(ops.cast()) }
 }
 
-/// connect() is under way, in the thread that called it.
+/// connect() is under way, in the thread that called it: says whether the connection is an observed process's.
 #[inline(always)]
-fn connecting(context: &SockOpsContext) {
+pub fn connecting(context: &SockOpsContext) -> bool {
     // SAFETY: plain helper.
     let process: u32 = kernel(unsafe { bpf_get_current_task() }, config!(offsets.task_tgid));
-    if thread::observed(process).is_some()
+    thread::observed(process).is_some()
         && CLIENTS.insert(cookie(context.ops), Outgoing::default(), BPF_ANY as u64).is_ok()
-    {
-        add_flag(context, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
-    }
 }
 
 /// The request that this connection is about to send.

@@ -39,7 +39,13 @@ struct Request {
     open: u32,
     /// 1: nor has it made a call. It may be waiting for a connection that another one gives back.
     starved: u32,
+    /// The trace's flags.
+    flags: u32,
+    reserved: u32,
 }
+
+/// The flags of a trace that begins here.
+pub const SAMPLED: u32 = 1;
 
 /// The last request that was sent on a socket.
 #[repr(C)]
@@ -96,11 +102,12 @@ pub fn is_request(first: u64) -> bool {
 
 /// The caller has read a request, which belongs to this trace. `header`: the span that its own header names.
 #[inline(always)]
-pub fn request(socket: u64, caller: Caller, trace: TraceId, header: u64) {
+pub fn request(socket: u64, caller: Caller, trace: TraceId, header: u64, flags: u32) {
     if let Some(before) = REQUESTS.get_ptr_mut(socket) {
         close(before);
     }
-    let request = Request { trace, header, pid: caller.pid, tid: caller.tid, open: 0, starved: 0 };
+    let Caller { pid, tid, .. } = caller;
+    let request = Request { trace, header, pid, tid, open: 0, starved: 0, flags, reserved: 0 };
     let _ = REQUESTS.insert(socket, request, BPF_ANY as u64);
 }
 
@@ -215,6 +222,29 @@ pub fn is_passed_on(socket: u64, trace: TraceId, span: u64) -> bool {
         let Some(request) = REQUESTS.get(made.request) else { return false };
         request.header == span && request.trace[0] == trace[0] && request.trace[1] == trace[1]
     }
+}
+
+/// The flags of the trace in which the last call on a socket is sent.
+#[inline(always)]
+pub fn flags(socket: u64) -> u32 {
+    // SAFETY: copied at once; an entry that was dropped meanwhile has another trace.
+    unsafe {
+        if let Some(&Made { trace, request, .. }) = MADE.get(socket)
+            && let Some(&Request { trace: own, flags, .. }) = REQUESTS.get(request)
+            && own[0] == trace[0]
+            && own[1] == trace[1]
+        {
+            return flags;
+        }
+    }
+    SAMPLED
+}
+
+/// Whether the caller's process has had requests to answer.
+#[inline(always)]
+pub fn is_server(caller: Caller) -> bool {
+    // SAFETY: only whether it is there.
+    unsafe { CROWDS.get(caller.pid) }.is_some()
 }
 
 /// Whether the last message that was sent on a socket was a call.

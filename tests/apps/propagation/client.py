@@ -12,14 +12,19 @@ address, port, begin, *steps = sys.argv[1:]
 connection = socket.create_connection((address, int(port)))
 
 
+received = b""
+
+
 def answer(body):
-    received = b""
+    """Reads one answer; what follows it is the next one's."""
+    global received
     while b"\r\n\r\n" not in received or len(received) < received.index(b"\r\n\r\n") + 4 + 64:
         piece = connection.recv(65536)
         if not piece:
             sys.exit(f"the connection ended after {len(received)} bytes")
         received += piece
-    digest = received[-64:].decode()
+    end = received.index(b"\r\n\r\n") + 4 + 64
+    digest, received = received[end - 64 : end].decode(), received[end:]
     if digest != hashlib.sha256(body).hexdigest():
         sys.exit(f"{len(body)} bytes arrived as others")
 
@@ -40,6 +45,56 @@ def body(length):
 def get(target):
     connection.sendall(f"GET {target} HTTP/1.1\r\nHost: propagation.test\r\n\r\n".encode())
     answer(b"")
+
+
+def gets(count, pad):
+    """Requests of one write each, with Nagle's algorithm at work."""
+    for _ in range(int(count)):
+        connection.send(head(0, pad=int(pad)))
+        answer(b"")
+
+
+def crowded(count, pad):
+    """The same while bytes of another connection wait to be read: the kernel cannot put each request at the beginning of a page."""
+    with socket.create_connection((address, int(port))) as unread:
+        unread.sendall(b"GET /watch HTTP/1.1\r\n\r\n")
+        unread.recv(1)
+        for _ in range(int(count)):
+            unread.send(b"unread")
+            gets(1, pad)
+
+
+def with_head(target, *fields):
+    """With further lines in the head."""
+    lines = "".join(f"{field}\r\n" for field in fields)
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: propagation.test\r\n{lines}\r\n".encode())
+    answer(b"")
+
+
+def split(target):
+    """A head in two writes."""
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: propag".encode())
+    connection.sendall(b"ation.test\r\n\r\n")
+    answer(b"")
+
+
+def pipelined(count):
+    """Requests in one write."""
+    connection.sendall(b"".join(f"GET /item?id={n} HTTP/1.1\r\nHost: propagation.test\r\n\r\n".encode() for n in range(int(count))))
+    for _ in range(int(count)):
+        answer(b"")
+
+
+def smuggled(length):
+    """A body that goes on, once the server has said something, with what looks like a request."""
+    data = b"GET /smuggled HTTP/1.1\r\nHost: propagation.test\r\n\r\n"
+    data += body(int(length) - len(data))
+    fields = f"POST /body HTTP/1.1\r\nHost: propagation.test\r\nExpect: 100-continue\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection.sendall(fields.encode())
+    if connection.recv(65536) != b"HTTP/1.1 100 Continue\r\n\r\n":
+        sys.exit("the server does not go on")
+    connection.sendall(data)
+    answer(data)
 
 
 def post(length):
@@ -124,11 +179,13 @@ def steadily(begin_of_end):
         post(200_000)
 
 
+STEPS = (get, gets, crowded, with_head, split, pipelined, smuggled, post, sendfile, more, rest, pieces, fresh, lockstep, stream, steadily)
+
 print("connected", flush=True)
 while not os.path.exists(begin):
     time.sleep(0.01)
 for step in steps:
     name, *arguments = step.split(",")
     started = time.monotonic()
-    {f.__name__: f for f in (get, post, sendfile, more, rest, pieces, fresh, lockstep, stream, steadily)}[name](*arguments)
+    {f.__name__: f for f in STEPS}[name](*arguments)
     print(time.monotonic() - started, flush=True)

@@ -1,6 +1,7 @@
 """An HTTP/1.1 server with a thread for each connection. It answers with the SHA-256 of the body it received; `/forward?id=N`
 asks the server at DOWNSTREAM (address and port) for `/item?id=N` before that, on a connection that the thread keeps; `/pass?id=N` passes
-on the `traceparent` that it came with, and `/own?id=N` sends one of its own in the same trace. `/pour?length=N` is answered with nothing: for every N bytes that follow, a byte goes to the connection that asked for `/watch` last and was given one at once."""
+on the `traceparent` that it came with, and `/own?id=N` sends one of its own in the same trace. `/pour?length=N` is answered with nothing: for every N bytes that follow, a byte goes to the connection that asked for `/watch` last and was given one at once.
+The heads of all requests are appended to the file HEADS, if there is one."""
 
 import hashlib
 import os
@@ -61,6 +62,8 @@ def serve(connection):
         head, pending = read_head(connection, pending)
         if head is None:
             break
+        if heads:
+            os.write(heads, head + b"\r\n\r\n")
         target = head.split()[1]
         if target == b"/watch":
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -69,6 +72,8 @@ def serve(connection):
             return
         if target.startswith(b"/pour?length="):
             return pour(connection, int(target.rpartition(b"=")[2]), len(pending))
+        if field(head, b"expect"):
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         digest = hashlib.sha256()
         length = field(head, b"content-length")
         # Without a length the body goes on to the end of what the client sends.
@@ -95,6 +100,7 @@ def serve(connection):
     connection.close()
 
 
+heads = os.open(os.environ["HEADS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT) if "HEADS" in os.environ else None
 listener = socket.create_server(("::", int(os.environ["PORT"])), family=socket.AF_INET6, dualstack_ipv6=True)
 while True:
     connection, _ = listener.accept()

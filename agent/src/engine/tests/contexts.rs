@@ -106,6 +106,23 @@ fn beside_a_header_of_the_same_trace_the_senders_span_counts() {
     }
 }
 
+/// The header that the kernel's side inserted is in the bytes: it is the request's own context, and not its parent's.
+#[test]
+fn a_header_that_was_inserted_is_no_parent() {
+    let mut world = world();
+    let (front, back) = (world.accept(T), world.connect(T, 5000));
+    world.told(front, Direction::Read, TRACE, None);
+    world.request(T, front, "/in");
+    world.told(back, Direction::Write, TRACE, Some(SPAN));
+    let header = format!("traceparent: 00-{}-{}-01\r\n", "aa".repeat(16), "bb".repeat(8));
+    world.write(T, back, with_headers("/on", &header));
+    world.result(T, back);
+    world.answer(T, front);
+    let run = world.run();
+    run.assert_edge(run.client("/on"), run.server("/in"), Evidence::Task);
+    assert_eq!((run.client("/on").trace_id.0, run.client("/on").span_id.0), (TRACE, SPAN));
+}
+
 #[test]
 fn ids_of_zeros_are_none() {
     for (trace, span) in [([0; 16], SPAN), (TRACE, [0; 8])] {
