@@ -261,13 +261,23 @@ fn everything_else_is_left_alone() -> Result<()> {
         assert_eq!(echo.seen()?, expected);
         Ok(())
     })?;
-    // A head in several writes, and what follows it.
-    network.on_server(|| {
-        let echo = Echo::start()?;
-        Talk::of(&network, (SERVER, echo.app.port()), &[echo.app.pid()], &["split,/split", "get,/next"], false)?;
-        assert_eq!(echo.seen()?, [("/split".to_owned(), vec![]), ("/next".to_owned(), vec![])]);
-        Ok(())
-    })
+    // What follows a head in several writes, or one that makes another protocol possible, is not known to be a request.
+    let upgrade = |to: &str| format!("with_head,/upgrade,Upgrade: {to}");
+    for (first, expected) in [
+        ("split,/split".to_owned(), [0, 0]),
+        (upgrade("websocket"), [1, 0]),
+        (upgrade("h2c"), [1, 1]),
+        ("with_head,/long,X-Long: ".to_owned() + &"x".repeat(5000), [0, 0]),
+    ] {
+        network.on_server(|| {
+            let echo = Echo::start()?;
+            Talk::of(&network, (SERVER, echo.app.port()), &[echo.app.pid()], &[&first, "get,/next"], false)?;
+            let headers: Vec<usize> = echo.seen()?.iter().map(|(_, headers)| headers.len()).collect();
+            assert_eq!(headers, expected, "{first}");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Bodies of any size and by any call arrive as they were sent: the client compares digests. Both ends count alike: what one wrote
