@@ -23,6 +23,7 @@ pub mod php;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod propagation;
 pub mod receiver;
 pub mod recording;
 pub mod rotel;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -11,9 +11,9 @@ use syspan_tests::{
     bpf,
     http::{Client, Load},
     network::{INTERFACE, Network, SERVER, SERVER_6},
+    propagation::Client as Talker,
     recording::{Recorder, Recording},
     segments::{self, Segment},
-    server::Server,
     syspan::Syspan,
     tcpdump, wait,
 };
@@ -29,48 +29,6 @@ enum Connection {
     New,
     /// Not there yet.
     Old,
-}
-
-/// A client of tests/apps/propagation that is connected, or waits to be let.
-struct Talker {
-    server: Server,
-    folder: TempDir,
-}
-
-impl Talker {
-    /// Starts one in a namespace, which does these steps when it is told to.
-    fn start(launcher: &[&str], address: &str, port: u16, steps: &[&str]) -> Result<Self> {
-        let folder = TempDir::with_prefix("client-")?;
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "until [ -e \"$0\" ]; do sleep 0.02; done; exec \"$@\""])
-            .arg(folder.path().join("connect"));
-        command.args(launcher).arg("/usr/bin/python3");
-        command.arg(syspan_tests::sources().join("apps/propagation/client.py"));
-        command.args([address, &port.to_string()]).arg(folder.path().join("begin")).args(steps);
-        Ok(Self { server: Server::start("client", folder.path(), &command)?, folder })
-    }
-
-    fn pid(&self) -> u32 {
-        self.server.pid()
-    }
-
-    fn connect(&mut self) -> Result<()> {
-        fs::write(self.folder.path().join("connect"), "")?;
-        self.server.wait_for("connected")
-    }
-
-    fn begin(&self) -> Result<()> {
-        Ok(fs::write(self.folder.path().join("begin"), "")?)
-    }
-
-    /// What each step took, in seconds. Demands that every answer was right.
-    fn end(&mut self) -> Result<Vec<f64>> {
-        let status = self.server.wait_for_end(wait::START)?;
-        let output = self.server.output()?;
-        ensure!(status.success(), "the client ended with {status}: {output}");
-        output.lines().skip(1).map(|line| Ok(line.parse()?)).collect()
-    }
 }
 
 fn server(environment: &[(String, String)]) -> Result<App> {

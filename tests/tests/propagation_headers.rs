@@ -16,6 +16,7 @@ use syspan_tests::{
     nginx::Nginx,
     otlp::{Kind, Span},
     ports,
+    propagation::Client,
     recording::Recorder,
     server::Server,
     syspan::{self, Outcome, Syspan},
@@ -27,47 +28,6 @@ const FORCE: [&str; 2] = ["--propagate", "headers=force"];
 
 fn app(file: &str) -> PathBuf {
     syspan_tests::sources().join("apps/propagation").join(file)
-}
-
-/// A client of tests/apps/propagation that is connected, or waits to be let.
-struct Client {
-    server: Server,
-    folder: TempDir,
-}
-
-impl Client {
-    /// Starts one in a namespace, which does these steps when it is told to.
-    fn start(network: &Network, address: &str, port: u16, steps: &[&str]) -> Result<Self> {
-        let folder = TempDir::with_prefix("client-")?;
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "until [ -e \"$0\" ]; do sleep 0.02; done; exec \"$@\""])
-            .arg(folder.path().join("connect"));
-        command.args(network.client()).arg("/usr/bin/python3").arg(app("client.py"));
-        command.args([address, &port.to_string()]).arg(folder.path().join("begin")).args(steps);
-        Ok(Self { server: Server::start("client", folder.path(), &command)?, folder })
-    }
-
-    fn pid(&self) -> u32 {
-        self.server.pid()
-    }
-
-    fn connect(&mut self) -> Result<()> {
-        fs::write(self.folder.path().join("connect"), "")?;
-        self.server.wait_for("connected")
-    }
-
-    fn begin(&self) -> Result<()> {
-        Ok(fs::write(self.folder.path().join("begin"), "")?)
-    }
-
-    /// What each step took, in seconds. Demands that every answer was right.
-    fn end(&mut self) -> Result<Vec<f64>> {
-        let status = self.server.wait_for_end(wait::START)?;
-        let output = self.server.output()?;
-        ensure!(status.success(), "the client ended with {status}: {output}");
-        output.lines().skip(1).map(|line| Ok(line.parse()?)).collect()
-    }
 }
 
 /// tests/apps/propagation/server.py, and the heads that it was sent.
@@ -115,7 +75,7 @@ impl Talk {
         steps: &[&str],
         is_older: bool,
     ) -> Result<Self> {
-        let mut client = Client::start(network, address, port, steps)?;
+        let mut client = Client::start(&network.client(), address, port, steps)?;
         if is_older {
             client.connect()?;
         }
@@ -301,13 +261,23 @@ fn everything_else_is_left_alone() -> Result<()> {
         assert_eq!(echo.seen()?, expected);
         Ok(())
     })?;
-    // A head in several writes, and what follows it.
-    network.on_server(|| {
-        let echo = Echo::start()?;
-        Talk::of(&network, (SERVER, echo.app.port()), &[echo.app.pid()], &["split,/split", "get,/next"], false)?;
-        assert_eq!(echo.seen()?, [("/split".to_owned(), vec![]), ("/next".to_owned(), vec![])]);
-        Ok(())
-    })
+    // What follows a head in several writes, or one that makes another protocol possible, is not known to be a request.
+    let upgrade = |to: &str| format!("with_head,/upgrade,Upgrade: {to}");
+    for (first, expected) in [
+        ("split,/split".to_owned(), [0, 0]),
+        (upgrade("websocket"), [1, 0]),
+        (upgrade("h2c"), [1, 1]),
+        ("with_head,/long,X-Long: ".to_owned() + &"x".repeat(5000), [0, 0]),
+    ] {
+        network.on_server(|| {
+            let echo = Echo::start()?;
+            Talk::of(&network, (SERVER, echo.app.port()), &[echo.app.pid()], &[&first, "get,/next"], false)?;
+            let headers: Vec<usize> = echo.seen()?.iter().map(|(_, headers)| headers.len()).collect();
+            assert_eq!(headers, expected, "{first}");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Bodies of any size and by any call arrive as they were sent: the client compares digests. Both ends count alike: what one wrote
@@ -321,7 +291,7 @@ fn streams_are_what_they_were() -> Result<()> {
         network.on_server(|| {
             let echo = Echo::start()?;
             let port = echo.app.port();
-            let mut client = Client::start(&network, address, port, &STEPS)?;
+            let mut client = Client::start(&network.client(), address, port, &STEPS)?;
             let agent = |pid: u32| Recorder::start(&[&FORCE[..], &["--pid", &pid.to_string()]].concat());
             let (at_server, at_client) = (agent(echo.app.pid())?, agent(client.pid())?);
             client.connect()?;
@@ -351,7 +321,7 @@ fn killed_in_mid_stream() -> Result<()> {
         let folder = TempDir::with_prefix("propagation-")?;
         let end = folder.path().join("end");
         let step = format!("steadily,{}", end.display());
-        let mut client = Client::start(&network, SERVER, echo.app.port(), &[&step])?;
+        let mut client = Client::start(&network.client(), SERVER, echo.app.port(), &[&step])?;
         let pids = [client.pid(), echo.app.pid()];
         let agent = || Syspan::run(&pids, &FORCE);
         let mut before = 0;
@@ -385,7 +355,7 @@ fn small_writes_are_not_slowed() -> Result<()> {
     network.on_server(|| {
         let echo = Echo::start()?;
         let run = |arguments: &[&str]| -> Result<Vec<f64>> {
-            let mut client = Client::start(&network, SERVER, echo.app.port(), &STEPS)?;
+            let mut client = Client::start(&network.client(), SERVER, echo.app.port(), &STEPS)?;
             let agent = Syspan::run(&[client.pid(), echo.app.pid()], arguments)?;
             client.connect()?;
             client.begin()?;

@@ -121,17 +121,19 @@ fn propagation_takes_one_capability_more() -> Result<()> {
     let installed = Installed::new()?;
     let app = App::script(&forking(), &named("of-root"))?;
     let pid = app.pid().to_string();
-    let arguments = ["--output", "otlp-json", "--propagate", "tcp"];
-    let output = installed.with(&CAPABILITIES).arg("run").args(arguments).args(["--pid", &pid]).output()?;
-    let messages = String::from_utf8(output.stderr)?;
-    assert_eq!(output.status.code(), Some(1), "{messages}");
-    assert!(messages.starts_with("syspan: ") && messages.contains("CAP_NET_ADMIN"), "{messages}");
-    assert_eq!(messages.lines().count(), 1, "{messages}");
+    for carrier in ["tcp", "headers=force"] {
+        let arguments = ["--output", "otlp-json", "--propagate", carrier];
+        let output = installed.with(&CAPABILITIES).arg("run").args(arguments).args(["--pid", &pid]).output()?;
+        let messages = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(1), "{messages}");
+        assert!(messages.starts_with("syspan: ") && messages.contains("CAP_NET_ADMIN"), "{messages}");
+        assert_eq!(messages.lines().count(), 1, "{messages}");
 
-    let enough = [&CAPABILITIES[..], &["net_admin"]].concat();
-    let syspan = Syspan::start_by(&installed.with(&enough), &arguments, &[app.pid()], &[])?;
-    ensure!(http::get(app.port(), "/seen")?.status == 200);
-    assert_eq!(only_server(&syspan.stop()?.spans).target(), "/seen");
+        let enough = [&CAPABILITIES[..], &["net_admin"]].concat();
+        let syspan = Syspan::start_by(&installed.with(&enough), &arguments, &[app.pid()], &[])?;
+        ensure!(http::get(app.port(), "/seen")?.status == 200);
+        assert_eq!(only_server(&syspan.stop()?.spans).target(), "/seen");
+    }
     Ok(())
 }
 

@@ -1,0 +1,55 @@
+//! The client of tests/apps/propagation, which does what it is told on one connection and demands that every answer is right.
+
+use std::{fs, process::Command};
+
+use anyhow::{Result, ensure};
+use tempfile::TempDir;
+
+use crate::{server::Server, wait};
+
+/// A client of tests/apps/propagation that is connected, or waits to be let.
+#[derive(Debug)]
+pub struct Client {
+    server: Server,
+    folder: TempDir,
+}
+
+impl Client {
+    /// Starts one in a namespace, which does these steps when it is told to.
+    pub fn start(launcher: &[&str], address: &str, port: u16, steps: &[&str]) -> Result<Self> {
+        let folder = TempDir::with_prefix("client-")?;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "until [ -e \"$0\" ]; do sleep 0.02; done; exec \"$@\""])
+            .arg(folder.path().join("connect"));
+        command.args(launcher).arg("/usr/bin/python3");
+        command.arg(crate::sources().join("apps/propagation/client.py"));
+        command.args([address, &port.to_string()]).arg(folder.path().join("begin")).args(steps);
+        Ok(Self { server: Server::start("client", folder.path(), &command)?, folder })
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Lets it connect.
+    pub fn connect(&mut self) -> Result<()> {
+        fs::write(self.folder.path().join("connect"), "")?;
+        self.server.wait_for("connected")
+    }
+
+    /// Tells it to begin with its steps.
+    pub fn begin(&self) -> Result<()> {
+        Ok(fs::write(self.folder.path().join("begin"), "")?)
+    }
+
+    /// What each step took, in seconds. Demands that every answer was right.
+    pub fn end(&mut self) -> Result<Vec<f64>> {
+        let status = self.server.wait_for_end(wait::START)?;
+        let output = self.server.output()?;
+        ensure!(status.success(), "the client ended with {status}: {output}");
+        output.lines().skip(1).map(|line| Ok(line.parse()?)).collect()
+    }
+}
