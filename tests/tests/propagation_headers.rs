@@ -223,7 +223,7 @@ fn a_header_that_is_passed_on_names_the_proxy() -> Result<()> {
 #[test]
 fn everything_else_is_left_alone() -> Result<()> {
     let own = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00";
-    let with_own = format!("with_head,/own,traceparent: {own}");
+    let with_own = format!("with_head,/mine,traceparent: {own}");
     let steps = [
         "get,/first",
         &with_own,
@@ -245,7 +245,7 @@ fn everything_else_is_left_alone() -> Result<()> {
         };
         let expected: Vec<(String, Vec<String>)> = [
             ("/first", sent("/first")),
-            ("/own", vec![own.to_owned()]),
+            ("/mine", vec![own.to_owned()]),
             ("/two", vec!["1".to_owned(), "2".to_owned()]),
             ("/body", sent("/body")),
             ("/behind-the-body", sent("/behind-the-body")),

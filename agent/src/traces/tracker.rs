@@ -72,7 +72,7 @@ struct Node {
     owner: Option<NodeId>,
     /// What the request's own headers said.
     context: Option<RemoteContext>,
-    /// The call carries the very context that its owner received.
+    /// The header that the call carries names no span between it and its owner: its owner received it, or the kernel's side inserted it.
     forwards: bool,
     /// The program makes its span itself.
     left: bool,
@@ -222,8 +222,8 @@ impl Tracker {
         let (span_id, trace_id) = (self.ids.span(), self.ids.trace());
         let ids = match told {
             Some((trace_id, Some(span_id))) if request.role == Role::Client => {
-                // Within this host nobody needs what was sent beside it: both ends are seen.
-                lineage::Ids { span_id, trace_id, is_sent: inserted || !request.socket.is_local() }
+                // Within this host both ends are seen, and the call keeps the parent that is found for it, whatever trace was sent.
+                lineage::Ids { span_id, trace_id, is_sent: !request.socket.is_local() }
             }
             // What it causes was sent in this trace.
             Some((trace_id, None)) => lineage::Ids { span_id, trace_id, is_sent: false },
@@ -251,7 +251,10 @@ impl Tracker {
         }
         let (node, settlement) = match request.role {
             Role::Server => self.serve(id, &request, context, beside),
-            Role::Client => self.call(id, &request, context, runtime),
+            Role::Client => {
+                let (node, settlement) = self.call(id, &request, context, runtime);
+                (Node { forwards: node.forwards || inserted, ..node }, settlement)
+            }
         };
         self.nodes.insert(id, node);
         if let Some(settlement) = settlement.clone() {

@@ -26,6 +26,8 @@ const VALUE: u64 = 55;
 const TRACE: u64 = 3;
 const SPAN: u64 = 36;
 const FLAGS: u64 = 53;
+/// White space before it that is skipped.
+const SPACES: u64 = 4;
 
 /// What is known of a head.
 #[repr(C)]
@@ -186,7 +188,14 @@ extern "C" fn traceparent(room: u64, at: u64) -> u64 {
     }
     // SAFETY: the room's memory, which is longer than what may be looked at from here.
     unsafe {
-        let skipped = (bytes.add(at as usize).read() == b' ') as u64;
+        let mut skipped = 0u64;
+        for _ in 0..SPACES {
+            let byte = bytes.add((at + skipped) as usize).read();
+            if byte != b' ' && byte != b'\t' {
+                break;
+            }
+            skipped += 1;
+        }
         let value = bytes.add((at + skipped) as usize);
         let begin: u32 = value.cast::<u32>().read_unaligned() & 0xff_ffff;
         let dashes = value.add(SPAN as usize - 1).read() == b'-' && value.add(FLAGS as usize - 1).read() == b'-';

@@ -144,9 +144,10 @@ fn established(ops: *mut bpf_sock_ops) {
 // === What is to be done
 
 /// A message of a client's is about to be sent, whose first buffer this is. `followed`: something was received on the connection before it.
+/// `insert`: a header may be inserted.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn plan(inode: u64, address: u64, length: u64, followed: u64) -> u64 {
+pub extern "C" fn plan(inode: u64, address: u64, length: u64, followed: u64, insert: u64) -> u64 {
     if config!(propagate) != carrier::HEADERS {
         return 0; // nothing of it to verify
     }
@@ -190,14 +191,22 @@ pub extern "C" fn plan(inode: u64, address: u64, length: u64, followed: u64) -> 
         // SAFETY: a map value.
         let acknowledged: u32 = kernel(tcp, config!(offsets.tcp_snd_una));
         let is_quiet = unsafe { acknowledged == (*stream).position };
-        decide(room, inode, stream, outgoing, head, is_quiet);
+        decide(room, inode, stream, outgoing, head, is_quiet, insert != 0);
     }
     room.give_back();
     0
 }
 
 #[inline(always)]
-fn decide(room: Room, inode: u64, stream: *mut Stream, outgoing: *mut Outgoing, head: *mut head::Head, is_quiet: bool) {
+fn decide(
+    room: Room,
+    inode: u64,
+    stream: *mut Stream,
+    outgoing: *mut Outgoing,
+    head: *mut head::Head,
+    is_quiet: bool,
+    insert: bool,
+) {
     // SAFETY: map values.
     unsafe {
         if (*head).length == 0 {
@@ -213,6 +222,9 @@ fn decide(room: Room, inode: u64, stream: *mut Stream, outgoing: *mut Outgoing, 
             return;
         }
         if (*head).traceparents == 0 {
+            if !insert {
+                return;
+            }
             (*stream).flags = work::flags(inode);
             (*stream).offset = (*head).line;
             (*stream).action = action::INSERT;

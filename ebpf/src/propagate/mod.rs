@@ -77,8 +77,9 @@ pub fn sending_first(inode: u64, fd: u64, call: Sending) -> Option<u32> {
 fn begins(inode: u64, call: Sending, followed: bool) {
     let (address, length) = payload::first_buffer(call.op, call.address, call.length);
     if config!(propagate) == carrier::HEADERS {
-        if message_sent(inode, 0) != 0 {
-            headers::plan(inode, address, length, followed as u64);
+        let sent = message_sent(inode, 0);
+        if sent != message::NONE {
+            headers::plan(inode, address, length, followed as u64, (sent == message::CERTAIN) as u64);
         }
         return;
     }
@@ -153,7 +154,17 @@ extern "C" fn announce(fd: u64) -> u64 {
     0
 }
 
-/// 1: a client begins a message.
+/// What [`message_sent`] says of a message.
+mod message {
+    /// No client's, or it is to go as it is.
+    pub const NONE: u64 = 0;
+    /// A client begins it.
+    pub const CERTAIN: u64 = 1;
+    /// A client within this host begins it, and it is not certain for which request: it is given no header.
+    pub const UNCERTAIN: u64 = 2;
+}
+
+/// A message is about to be sent: one of [`message`].
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
@@ -174,9 +185,8 @@ extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
         trace = Some(header);
     }
     // Within the host the ends of the connection are joined by themselves, unless a header says something else.
-    if trace.is_none() && config!(propagate) == carrier::HEADERS && work::is_server(caller) && socket::is_local(tcp) {
-        return 0;
-    }
+    let uncertain = trace.is_none() && config!(propagate) == carrier::HEADERS && socket::is_local(tcp);
+    let found = if uncertain { message::UNCERTAIN } else { message::CERTAIN };
     // A trace of its own would take a statement out of its request's, and a database hardly goes on with it.
     if trace.is_none() && spoken == verdict::SQL {
         return 0;
@@ -186,7 +196,7 @@ extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
     // SAFETY: a map value. TCP reads it only once the first byte of this message is on its way, or finds it not ready.
     unsafe {
         if (*outgoing).ready != 0 && (*outgoing).position == position {
-            return 1; // the call before this one moved nothing
+            return found; // the call before this one moved nothing
         }
         (&raw mut (*outgoing).ready).write_volatile(0);
         let span = random();
@@ -203,7 +213,7 @@ extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
             tell(caller, inode, Told::now(turn, position, meaning::SENT), trace, span);
         }
     }
-    1
+    found
 }
 
 /// A request was sent with a header that has its context. `offset`: where the header was inserted, if it was.
