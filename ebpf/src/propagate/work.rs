@@ -240,13 +240,6 @@ pub fn flags(socket: u64) -> u32 {
     SAMPLED
 }
 
-/// Whether the caller's process has had requests to answer.
-#[inline(always)]
-pub fn is_server(caller: Caller) -> bool {
-    // SAFETY: only whether it is there.
-    unsafe { CROWDS.get(caller.pid) }.is_some()
-}
-
 /// Whether the last message that was sent on a socket was a call.
 #[inline(always)]
 pub fn is_call(socket: u64) -> bool {
