@@ -159,7 +159,7 @@ impl Coroutines {
 
     /// Whether another context than this one is known to have made a call.
     #[must_use]
-    pub fn is_anothers(&self, call: NodeId, context: Strand) -> bool {
+    pub fn belongs_elsewhere(&self, call: NodeId, context: Strand) -> bool {
         self.callers.get(&call).is_some_and(|caller| *caller != context)
     }
 

@@ -540,7 +540,7 @@ impl Tracker {
             decisions.clear(); // all that it does is in one turn
         }
         if let Some(context) = task.context() {
-            decisions.retain(|(call, ..)| !self.coroutines.is_anothers(*call, context));
+            decisions.retain(|(call, ..)| !self.coroutines.belongs_elsewhere(*call, context));
         }
         self.decide(task.pid, decisions, spans);
         let decisions = self.relays.answered(request);

@@ -67,10 +67,10 @@ fn begin(op: u32, caller: Caller, fd: u64, address: u64, length: u64) {
             if !socket::is_socket(file) {
                 return;
             }
-            if op & op::READ == 0 {
-                if let Some(sequence) = propagate::sending_first(file.inode, fd, Sending { op, address, length }) {
-                    (position, positioned) = (sequence, 1);
-                }
+            if op & op::READ == 0
+                && let Some(sequence) = propagate::sending_first(file.inode, fd, Sending { op, address, length })
+            {
+                (position, positioned) = (sequence, 1);
             }
         }
     }

@@ -273,7 +273,7 @@ fn insert(context: &SkMsgContext) -> Option<()> {
     // SAFETY: map values, and the message's bytes within the bounds that are checked.
     unsafe {
         let (offset, what) = ((*stream).offset, (*stream).action);
-        if what == action::NONE || offset < 2 || offset > LONGEST || (*stream).head > context.size() {
+        if what == action::NONE || !(2..=LONGEST).contains(&offset) || (*stream).head > context.size() {
             return None;
         }
         (*stream).next = (*stream).position.wrapping_add((*stream).length);
@@ -310,7 +310,7 @@ fn sent_by_caller(context: &SkMsgContext) -> Option<(*mut Stream, *mut Outgoing)
     // SAFETY: the thread's own entry, a map value, and the program's context.
     unsafe {
         let kind = (*thread).call.op;
-        if kind < op::BUFFER || kind > op::MESSAGE {
+        if !(op::BUFFER..=op::MESSAGE).contains(&kind) {
             return None;
         }
         let state = SOCKETS.get_ptr_mut((*thread).call.socket)?;

@@ -265,7 +265,7 @@ extern "C" fn header_received(inode: u64, position: u64, address: u64, length: u
             }
             // What came beside a header that was passed on says more: the sender's own span.
             let place = place(inode, (*state).tcp, position);
-            if !ARRIVED.get(place).is_some_and(|beside| beside.trace_id == carried.trace_id) {
+            if ARRIVED.get(place).is_none_or(|beside| beside.trace_id != carried.trace_id) {
                 let _ = ARRIVED.insert(place, carried, BPF_ANY as u64);
             }
         }

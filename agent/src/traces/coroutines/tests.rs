@@ -103,7 +103,7 @@ fn who_has_answered_another_meanwhile_began_late() {
 
 /// The address is a connection's for a time, or a greenlet's that reads another request.
 #[test]
-fn an_address_that_was_anothers_meanwhile_proves_nothing() {
+fn an_address_that_was_in_other_use_meanwhile_proves_nothing() {
     for reads_request in [false, true] {
         let mut coroutines = practised();
         coroutines.request_read(reader(), 10, 100, Likeness::default());
