@@ -173,11 +173,6 @@ impl Inference {
         self.of(pid).iter_mut().for_each(|solver| solver.request_done(request));
     }
 
-    /// A process ended.
-    pub fn exited(&mut self, pid: Pid) {
-        self.processes.pop(&pid);
-    }
-
     fn of(&mut self, pid: Pid) -> &mut [Solver] {
         self.processes.get_mut(&pid).map(Vec::as_mut_slice).unwrap_or_default()
     }
