@@ -30,7 +30,11 @@ fn interpreters() -> Result<Vec<PathBuf>> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let all = (8..20).flat_map(|minor| folders.iter().map(move |folder| folder.join(format!("python3.{minor}"))));
-    let works = |python: &PathBuf| python.exists() && said(&python.display().to_string(), &["--version"]).is_ok();
+    // Some are only the names of what could be installed.
+    let works = |python: &PathBuf| {
+        let version = said(&python.display().to_string(), &["--version"]);
+        python.exists() && version.is_ok_and(|version| version.starts_with("Python 3."))
+    };
     Ok(std::iter::once(apps::python("bin/python")?).chain(all.filter(works)).collect())
 }
 
