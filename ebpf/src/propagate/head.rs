@@ -8,6 +8,7 @@ use core::ops::Range;
 
 use syspan_abi::{MAX_HEAD, propagation::carrier};
 
+use super::TraceId;
 use crate::{config::config, emit::Room, payload};
 
 /// Bytes of a head that are looked at.
@@ -26,8 +27,6 @@ const VALUE: u64 = 55;
 const TRACE: u64 = 3;
 const SPAN: u64 = 36;
 const FLAGS: u64 = 53;
-/// White space before it that is skipped.
-const SPACES: u64 = 4;
 
 /// What is known of a head.
 #[repr(C)]
@@ -188,14 +187,7 @@ extern "C" fn traceparent(room: u64, at: u64) -> u64 {
     }
     // SAFETY: the room's memory, which is longer than what may be looked at from here.
     unsafe {
-        let mut skipped = 0u64;
-        for _ in 0..SPACES {
-            let byte = bytes.add((at + skipped) as usize).read();
-            if byte != b' ' && byte != b'\t' {
-                break;
-            }
-            skipped += 1;
-        }
+        let skipped = (bytes.add(at as usize).read() == b' ') as u64;
         let value = bytes.add((at + skipped) as usize);
         let begin: u32 = value.cast::<u32>().read_unaligned() & 0xff_ffff;
         let dashes = value.add(SPAN as usize - 1).read() == b'-' && value.add(FLAGS as usize - 1).read() == b'-';
@@ -231,6 +223,21 @@ extern "C" fn ids(room: u64) -> u64 {
     }
 }
 
+/// What each byte is as a hexadecimal digit. A table, for each branch in a loop doubles what older verifiers look at.
+static HEXADECIMAL: [u8; 256] = hexadecimal();
+/// It is none.
+const NO_DIGIT: u8 = 16;
+
+const fn hexadecimal() -> [u8; 256] {
+    let mut table = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        table[if digit < 10 { b'0' + digit } else { b'a' + digit - 10 } as usize] = digit;
+        digit += 1;
+    }
+    table
+}
+
 /// A hexadecimal number of so many digits, put into the head: 0 and 1 are the trace, 2 is the span, 3 are the flags. 0: it is none.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -239,20 +246,19 @@ extern "C" fn digits(room: u64, at: u64, count: u64, part: u64) -> u64 {
     if at >= LONGEST as u64 {
         return 0;
     }
-    let mut number = 0u64;
+    let count = if count < 16 { count } else { 16 };
+    let (mut number, mut seen) = (0u64, 0u8);
     // SAFETY: the room's memory, which is longer than what may be looked at from here.
     unsafe {
-        for index in 0..16 {
-            if index >= count {
-                break;
-            }
-            let digit = bytes.add((at + index) as usize).read();
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return 0,
-            };
-            number = number << 4 | value as u64;
+        let mut index = 0;
+        while index < count {
+            let value = HEXADECIMAL[bytes.add((at + index) as usize).read() as usize];
+            seen |= value;
+            number = number << 4 | (value & 15) as u64;
+            index += 1;
+        }
+        if seen & NO_DIGIT != 0 {
+            return 0;
         }
         match part {
             0 => (*head).trace[0] = number.to_be(),
@@ -294,6 +300,20 @@ extern "C" fn body_length(room: u64, at: u64) -> u64 {
         }
     }
     1
+}
+
+/// What was found of the head in a room.
+#[inline(always)]
+pub fn of(room: Room) -> Option<*mut Head> {
+    Some(result(room)?.1)
+}
+
+/// The context of the head in a room that [`has_context`]: its trace and span.
+#[inline(always)]
+pub fn context(room: Room) -> Option<(TraceId, u64)> {
+    let (_, head) = result(room)?;
+    // SAFETY: the room's memory.
+    unsafe { Some(((*head).trace, (*head).span)) }
 }
 
 /// Whether the head in a room has one valid `traceparent`; its ids are known from then on.

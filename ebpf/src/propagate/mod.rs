@@ -248,30 +248,36 @@ extern "C" fn connection_opened(inode: u64) -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn header_received(inode: u64, position: u64, address: u64, length: u64) -> u64 {
     let mut flags = work::SAMPLED as u64;
-    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return flags };
     let Some(room) = Room::take() else {
         count(Counter::Preempted);
         return flags;
     };
-    if let Some(head) = head::read(room, address, length)
-        && head::has_context(room)
-    {
-        // SAFETY: the room's memory and a word of a map value.
-        unsafe {
-            let carried = core::mem::transmute::<[u64; 3], Carried>([(*head).trace[0], (*head).trace[1], (*head).span]);
-            flags = (*head).flags as u64;
-            if config!(propagate) == carrier::HEADERS {
-                headers::remember(head);
-            }
-            // What came beside a header that was passed on says more: the sender's own span.
-            let place = place(inode, (*state).tcp, position);
-            if ARRIVED.get(place).is_none_or(|beside| beside.trace_id != carried.trace_id) {
-                let _ = ARRIVED.insert(place, carried, BPF_ANY as u64);
-            }
-        }
+    if head::read(room, address, length).is_some() && head::has_context(room) {
+        flags = context_arrived(room.index() as u64, inode, position);
     }
     room.give_back();
     flags
+}
+
+/// The head in a room is that of a request that was received, and has a context. Gives the flags.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn context_arrived(room: u64, inode: u64, position: u64) -> u64 {
+    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return work::SAMPLED as u64 };
+    let Some(head) = head::of(Room::of(room as u32)) else { return work::SAMPLED as u64 };
+    // SAFETY: the room's memory and a word of a map value.
+    unsafe {
+        if config!(propagate) == carrier::HEADERS {
+            headers::remember(head);
+        }
+        let carried = core::mem::transmute::<[u64; 3], Carried>([(*head).trace[0], (*head).trace[1], (*head).span]);
+        // What came beside a header that was passed on says more: the sender's own span.
+        let place = place(inode, (*state).tcp, position);
+        if ARRIVED.get(place).is_none_or(|beside| beside.trace_id != carried.trace_id) {
+            let _ = ARRIVED.insert(place, carried, BPF_ANY as u64);
+        }
+        (*head).flags as u64
+    }
 }
 
 /// Where a context arrived. A socket has a cookie only if somebody asked for it, as whoever brings a TCP option has.
