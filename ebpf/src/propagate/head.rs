@@ -187,7 +187,8 @@ extern "C" fn traceparent(room: u64, at: u64) -> u64 {
     }
     // SAFETY: the room's memory, which is longer than what may be looked at from here.
     unsafe {
-        let skipped = (bytes.add(at as usize).read() == b' ') as u64;
+        let space = bytes.add(at as usize).read();
+        let skipped = (space == b' ' || space == b'\t') as u64;
         let value = bytes.add((at + skipped) as usize);
         let begin: u32 = value.cast::<u32>().read_unaligned() & 0xff_ffff;
         let dashes = value.add(SPAN as usize - 1).read() == b'-' && value.add(FLAGS as usize - 1).read() == b'-';
