@@ -306,7 +306,11 @@ fn goroutines(_: &Machine) -> Result<()> {
     }
     let recording = recorder.stop()?;
     let verdict = compare(&recording).and_then(|compared| {
-        ensure!(compared == Compared { own: 2 * REQUESTS, handed: REQUESTS }, "{compared:?}");
+        let Compared { own, handed, untold } = compared;
+        ensure!((own, handed + untold) == (2 * REQUESTS, REQUESTS), "{compared:?}");
+        // The kernel passes over a probe in a program while a map is being changed on that CPU (`bpf_prog_active`), and when a CPU that is
+        // emulated stands still, that may last.
+        ensure!(untold == 0, LeftOut(untold as u64));
         Ok(())
     });
     LeftOut::of(&recording).excuse(verdict)
