@@ -11,7 +11,7 @@ use std::{
 use aya::{
     Ebpf,
     maps::{HashMap, Map, MapData, MapError, SockHash},
-    programs::{CgroupAttachMode, CgroupSockopt, ProgramError, SkMsg, SockOps},
+    programs::{CgroupAttachMode, CgroupSockopt, Program, ProgramError, SkMsg, SockOps},
 };
 use rustix::{
     net::{getpeername, getsockname, ipproto, sockopt},
@@ -104,11 +104,7 @@ impl Carrier {
     pub(super) fn headers(ebpf: &mut Ebpf) -> Result<Self, CaptureError> {
         let sockets = SockHash::try_from(take(ebpf, sockhash::TABLE)?)?;
         let name = "insert_header";
-        let program: &mut SkMsg = ebpf
-            .program_mut(name)
-            .ok_or(ProgramError::NotLoaded)
-            .and_then(|program| program.try_into())
-            .map_err(|source| CaptureError::Program { name, source })?;
+        let program: &mut SkMsg = program(ebpf, name)?;
         program
             .load()
             .and_then(|()| program.attach(sockets.fd()))
@@ -123,11 +119,7 @@ impl Carrier {
             return Ok(self.adopt_all(proc, pids));
         }
         let cgroup = cgroup()?;
-        let program: &mut CgroupSockopt = ebpf
-            .program_mut("adopt")
-            .ok_or(ProgramError::NotLoaded)
-            .and_then(|program| program.try_into())
-            .map_err(|source| CaptureError::Program { name: "adopt", source })?;
+        let program: &mut CgroupSockopt = program(ebpf, "adopt")?;
         let attached = program.load().and_then(|()| program.attach(&cgroup, ATTACH));
         let adopted = self.adopt_all(proc, pids);
         match attached.and_then(|link| program.detach(link)).and_then(|()| program.unload()) {
@@ -181,15 +173,22 @@ impl Carrier {
 /// Attaches a program to all connections of the host, as they begin.
 fn attach_to_connections(ebpf: &mut Ebpf, name: &'static str) -> Result<(), CaptureError> {
     let cgroup = cgroup()?;
-    let program: &mut SockOps = ebpf
-        .program_mut(name)
-        .ok_or(ProgramError::NotLoaded)
-        .and_then(|program| program.try_into())
-        .map_err(|source| CaptureError::Program { name, source })?;
+    let program: &mut SockOps = program(ebpf, name)?;
     program
         .load()
         .and_then(|()| program.attach(&cgroup, ATTACH))
         .map(drop)
+        .map_err(|source| CaptureError::Program { name, source })
+}
+
+/// One of the programs, by its name and of its kind.
+fn program<'a, P: 'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, CaptureError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .ok_or(ProgramError::NotLoaded)
+        .and_then(|program| program.try_into())
         .map_err(|source| CaptureError::Program { name, source })
 }
 

@@ -482,11 +482,7 @@ impl Tracker {
         self.undo(id, spans);
         match node.kind {
             Kind::Server => self.request_done(node.pid, id, spans),
-            Kind::Client => {
-                self.handoffs.forget(id);
-                self.coroutines.forget(id);
-                self.relays.forget(id);
-            }
+            Kind::Client => self.forget(id),
         }
     }
 

@@ -168,19 +168,19 @@ mod message {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
-    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return 0 };
+    let Some(state) = SOCKETS.get_ptr_mut(inode) else { return message::NONE };
     let caller = current();
     // SAFETY: words of a map value.
     let (tcp, how, spoken) = unsafe { ((*state).tcp, (*state).origin, (*state).verdict) };
     if work::answered(inode, caller) || how == origin::ACCEPTED {
-        return 0;
+        return message::NONE;
     }
     let turn = thread::turn(caller.tid);
     let mut trace = work::call(inode, caller, turn);
     if let Some((header, span)) = named::ids(context) {
         // Who makes a header says whose child the next one is. One that is passed on unchanged leaves this call out.
         if !work::is_passed_on(inode, header, span) {
-            return 0;
+            return message::NONE;
         }
         trace = Some(header);
     }
@@ -189,10 +189,10 @@ extern "C" fn message_sent(inode: u64, context: u64) -> u64 {
     let found = if uncertain { message::UNCERTAIN } else { message::CERTAIN };
     // A trace of its own would take a statement out of its request's, and a database hardly goes on with it.
     if trace.is_none() && spoken == verdict::SQL {
-        return 0;
+        return message::NONE;
     }
-    let Some(outgoing) = CLIENTS.get_ptr_mut(cookie(tcp)) else { return 0 };
-    let Some(position) = socket::sequence(state, true) else { return 0 };
+    let Some(outgoing) = CLIENTS.get_ptr_mut(cookie(tcp)) else { return message::NONE };
+    let Some(position) = socket::sequence(state, true) else { return message::NONE };
     // SAFETY: a map value. TCP reads it only once the first byte of this message is on its way, or finds it not ready.
     unsafe {
         if (*outgoing).ready != 0 && (*outgoing).position == position {

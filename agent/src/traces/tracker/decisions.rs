@@ -153,11 +153,16 @@ impl Tracker {
             None => Settlement::Root,
         };
         self.undecided.take(call);
-        self.handoffs.forget(call);
-        self.coroutines.forget(call);
-        self.relays.forget(call);
+        self.forget(call);
         self.inference.forget_call(pid, call);
         self.settle(call, settlement, spans);
+    }
+
+    /// A request is over, or a call is, or is explained otherwise: nobody waits for what would explain it.
+    pub(super) fn forget(&mut self, exchange: NodeId) {
+        self.handoffs.forget(exchange);
+        self.coroutines.forget(exchange);
+        self.relays.forget(exchange);
     }
 
     /// An exchange makes no span: nobody is to wait for it.
@@ -208,9 +213,7 @@ impl Tracker {
 
     /// A request is over: so is the waiting of the calls that are likely its.
     pub(super) fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
-        self.handoffs.forget(request);
-        self.coroutines.forget(request);
-        self.relays.forget(request);
+        self.forget(request);
         for call in self.inference.calls_without(pid, request) {
             // One that is still under way may yet turn out to be another's, and what waits for its like to be seen more often may become certain.
             let may_change =
