@@ -5,7 +5,12 @@ use std::{fs, process::Command};
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
-use crate::{server::Server, wait};
+use crate::{
+    network::{Network, SERVER},
+    server::Server,
+    syspan::Syspan,
+    wait,
+};
 
 /// A client of tests/apps/propagation that is connected, or waits to be let.
 #[derive(Debug)]
@@ -52,4 +57,40 @@ impl Client {
         ensure!(status.success(), "the client ended with {status}: {output}");
         output.lines().skip(1).map(|line| Ok(line.parse()?)).collect()
     }
+}
+
+/// How many times as long something may take that a delayed acknowledgement, of 40 ms, would make take dozens of times as long; the
+/// rest is noise.
+const SLOWER: f64 = 3.0;
+
+/// Runs a client against a server (its port and process) without and with contexts, in turns: no step takes longer.
+pub fn ensure_not_slowed(network: &Network, (port, pid): (u16, u32), steps: &[&str], propagate: &[&str]) -> Result<()> {
+    let run = |arguments: &[&str]| -> Result<Vec<f64>> {
+        let mut client = Client::start(&network.client(), SERVER, port, steps)?;
+        let agent = Syspan::run(&[client.pid(), pid], arguments)?;
+        client.connect()?;
+        client.begin()?;
+        let times = client.end()?;
+        agent.stop()?;
+        Ok(times)
+    };
+    let (mut without, mut with) = (vec![Vec::new(); steps.len()], vec![Vec::new(); steps.len()]);
+    for _ in 0..3 {
+        for (times, arguments) in [(&mut without, &[][..]), (&mut with, propagate)] {
+            for (times, time) in times.iter_mut().zip(run(arguments)?) {
+                times.push(time);
+            }
+        }
+    }
+    for ((step, without), with) in steps.iter().zip(&mut without).zip(&mut with) {
+        let ratio = median(with) / median(without);
+        eprintln!("{step}: {:.1} ms without, {:.1} ms with, {ratio:.2}", median(without) * 1e3, median(with) * 1e3);
+        ensure!(ratio < SLOWER, "{step}: {without:?} {with:?}");
+    }
+    Ok(())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

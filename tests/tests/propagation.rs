@@ -11,7 +11,7 @@ use syspan_tests::{
     bpf,
     http::{Client, Load},
     network::{INTERFACE, Network, SERVER, SERVER_6},
-    propagation::Client as Talker,
+    propagation::{Client as Talker, ensure_not_slowed},
     recording::{Recorder, Recording},
     segments::{self, Segment},
     syspan::Syspan,
@@ -314,36 +314,8 @@ fn small_writes_are_not_slowed() -> Result<()> {
     let network = Network::new()?;
     network.on_server(|| {
         let app = server(&[])?;
-        let run = |arguments: Option<&[&str]>| -> Result<Vec<f64>> {
-            let mut client = Talker::start(&network.client(), SERVER, app.port(), &STEPS)?;
-            let agent = arguments.map(|arguments| Syspan::run(&[client.pid(), app.pid()], arguments)).transpose()?;
-            client.connect()?;
-            client.begin()?;
-            let times = client.end()?;
-            agent.map(Syspan::stop).transpose()?;
-            Ok(times)
-        };
-        let (mut without, mut with) = (vec![Vec::new(); STEPS.len()], vec![Vec::new(); STEPS.len()]);
-        for _ in 0..3 {
-            for (times, arguments) in [(&mut without, &[][..]), (&mut with, &["--propagate", "tcp"])] {
-                for (times, time) in times.iter_mut().zip(run(Some(arguments))?) {
-                    times.push(time);
-                }
-            }
-        }
-        for ((step, without), with) in STEPS.iter().zip(&mut without).zip(&mut with) {
-            let ratio = median(with) / median(without);
-            eprintln!("{step}: {:.1} ms without, {:.1} ms with, {ratio:.2}", median(without) * 1e3, median(with) * 1e3);
-            // A delayed acknowledgement, of 40 ms, makes a round dozens of times longer; the rest is noise.
-            assert!(ratio < 3.0, "{step}: {without:?} {with:?}");
-        }
-        Ok(())
+        ensure_not_slowed(&network, (app.port(), app.pid()), &STEPS, &["--propagate", "tcp"])
     })
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// What became of the calls that a process made for its requests.

@@ -16,7 +16,7 @@ use syspan_tests::{
     nginx::Nginx,
     otlp::{Kind, Span},
     ports,
-    propagation::Client,
+    propagation::{Client, ensure_not_slowed},
     recording::Recorder,
     server::Server,
     syspan::{self, Outcome, Syspan},
@@ -354,36 +354,8 @@ fn small_writes_are_not_slowed() -> Result<()> {
     let network = Network::new()?;
     network.on_server(|| {
         let echo = Echo::start()?;
-        let run = |arguments: &[&str]| -> Result<Vec<f64>> {
-            let mut client = Client::start(&network.client(), SERVER, echo.app.port(), &STEPS)?;
-            let agent = Syspan::run(&[client.pid(), echo.app.pid()], arguments)?;
-            client.connect()?;
-            client.begin()?;
-            let times = client.end()?;
-            agent.stop()?;
-            Ok(times)
-        };
-        let (mut without, mut with) = (vec![Vec::new(); STEPS.len()], vec![Vec::new(); STEPS.len()]);
-        for _ in 0..3 {
-            for (times, arguments) in [(&mut without, &[][..]), (&mut with, &FORCE)] {
-                for (times, time) in times.iter_mut().zip(run(arguments)?) {
-                    times.push(time);
-                }
-            }
-        }
-        for ((step, without), with) in STEPS.iter().zip(&mut without).zip(&mut with) {
-            let ratio = median(with) / median(without);
-            eprintln!("{step}: {:.1} ms without, {:.1} ms with, {ratio:.2}", median(without) * 1e3, median(with) * 1e3);
-            // A delayed acknowledgement makes a round dozens of times longer; the rest is noise.
-            assert!(ratio < 3.0, "{step}: {without:?} {with:?}");
-        }
-        Ok(())
+        ensure_not_slowed(&network, (echo.app.port(), echo.app.pid()), &STEPS, &FORCE)
     })
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// What the agent says of this kernel is what it does: where sockets would answer wrongly, it touches none.
