@@ -6,9 +6,11 @@
 use memchr::memmem;
 use object::{
     Endianness, ReadRef,
-    elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD, SHT_SYMTAB},
-    read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _},
+    elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD},
+    read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _},
 };
+
+use super::symbols::{Sections, Symbols};
 
 /// The table's section, in programs at a fixed address and in others.
 const TABLES: [&[u8]; 2] = [b".gopclntab", b".data.rel.ro.gopclntab"];
@@ -16,15 +18,10 @@ const TABLES: [&[u8]; 2] = [b".gopclntab", b".data.rel.ro.gopclntab"];
 const MAGIC: [u32; 2] = [0xffff_fff0, 0xffff_fff1];
 /// A larger table is not read, bytes: the largest programs (Kubernetes') have some 30 MiB.
 const MAX_TABLE: u64 = 128 * 1024 * 1024;
-/// A symbol table that is larger, in bytes, is not searched: those of the largest programs have a tenth.
-pub const MAX_SYMBOLS: u64 = 64 * 1024 * 1024;
 /// The symbol at the beginning of Go's text.
 const TEXT: &[u8] = b"runtime.text";
 /// Bytes of a function that are looked at: its first instructions.
 const PROLOGUE: u64 = 16;
-
-/// The tables of an executable.
-pub type Sections<'a, R> = SectionTable<'a, FileHeader64<Endianness>, R>;
 
 /// The header's words, by their offsets in bytes.
 mod header {
@@ -48,7 +45,7 @@ pub fn find<'a, R: ReadRef<'a>, const N: usize>(
     let table = Table::read(data.read_bytes_at(offset, length.min(MAX_TABLE)).ok()?)?;
     // Where the text begins, the table says up to Go 1.25. C's linker has code of its own before Go's, and says it in a symbol.
     let text = match table.word(header::TEXT)? {
-        0 => symbol(sections, endian, data, TEXT).or_else(|| Some(named(b".text")?.sh_addr(endian)))?,
+        0 => Symbols::All.value(sections, endian, data, TEXT).or_else(|| Some(named(b".text")?.sh_addr(endian)))?,
         address => address,
     };
     let segments = file.program_headers(endian, data).ok()?;
@@ -66,17 +63,6 @@ pub fn find<'a, R: ReadRef<'a>, const N: usize>(
         }
     }
     Some(found)
-}
-
-/// The value of a symbol, where the program has not been stripped of them.
-pub fn symbol<'a, R: ReadRef<'a>>(sections: &Sections<'a, R>, endian: Endianness, data: R, name: &[u8]) -> Option<u64> {
-    let table = sections.iter().find(|section| section.sh_type(endian) == SHT_SYMTAB)?;
-    if table.sh_size(endian) > MAX_SYMBOLS {
-        return None;
-    }
-    let symbols = sections.symbols(endian, data, SHT_SYMTAB).ok()?;
-    let found = symbols.iter().find(|symbol| symbol.name(endian, symbols.strings()) == Ok(name))?;
-    Some(found.st_value(endian))
 }
 
 /// Whether these are the first instructions of a function of Go's: it compares the stack pointer with the limit that its goroutine's

@@ -8,7 +8,7 @@
 use object::{Endianness, ReadRef, elf::FileHeader64, read::elf::FileHeader as _};
 
 use super::{
-    functions::{Sections, symbol},
+    symbols::{Sections, Symbols},
     thread_local::ThreadLocal,
 };
 
@@ -62,7 +62,7 @@ fn thread_local<'a, R: ReadRef<'a>>(
     match storage.length {
         0 => Some(-POINTER),
         POINTER => storage.offset(0),
-        _ => storage.offset(symbol(sections, header.endian().ok()?, data, THREAD_LOCAL)?),
+        _ => storage.offset(Symbols::All.value(sections, header.endian().ok()?, data, THREAD_LOCAL)?),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod reader;
 pub mod runtime;
 pub mod script;
 pub mod selector;
+mod symbols;
 pub mod table;
 mod thread_local;
 mod tokio;

@@ -9,15 +9,18 @@
 use std::{fs::File, path::Path};
 
 use object::{
-    Endianness, ReadRef,
-    elf::{FileHeader64, PT_LOAD, SHT_DYNSYM},
+    Endianness,
+    elf::{FileHeader64, PT_LOAD},
     read::{
         ReadCache,
-        elf::{FileHeader as _, ProgramHeader as _, Sym as _},
+        elf::{FileHeader as _, ProgramHeader as _},
     },
 };
 
-use super::proc::{Mapping, Proc};
+use super::{
+    proc::{Mapping, Proc},
+    symbols::Symbols,
+};
 use crate::event::Pid;
 
 /// How the names of the executables begin.
@@ -28,8 +31,6 @@ const FILES: [&str; 2] = ["python3.", "libpython3."];
 const RUNTIME: &[u8] = b"_PyRuntime";
 /// An executable has some ten program headers and some tens of sections; tables of thousands are an attempt to make its reader work.
 const MAX_HEADERS: u16 = 1024;
-/// Symbols that a file may export and be searched; CPython's are some thousands.
-const MAX_SYMBOLS: usize = 100_000;
 /// Addresses of segments are counted in pages.
 const PAGE: u64 = 4096;
 
@@ -119,16 +120,7 @@ fn address(file: File, mapping: &Mapping) -> Option<u64> {
         return None;
     }
     let base = mapping.start.checked_sub(page(first.p_vaddr(endian)))?;
-    base.checked_add(symbol(header, endian, data)?)
-}
-
-fn symbol<'a, R: ReadRef<'a>>(header: &FileHeader64<Endianness>, endian: Endianness, data: R) -> Option<u64> {
-    let sections = header.sections(endian, data).ok()?;
-    let symbols = sections.symbols(endian, data, SHT_DYNSYM).ok()?;
-    let mut symbols_here = symbols.iter().take(MAX_SYMBOLS);
-    let found = symbols_here
-        .find(|symbol| !symbol.is_undefined(endian) && symbol.name(endian, symbols.strings()) == Ok(RUNTIME))?;
-    Some(found.st_value(endian))
+    base.checked_add(Symbols::Exported.value(&header.sections(endian, data).ok()?, endian, data, RUNTIME)?)
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use std::ops::RangeInclusive;
 use memchr::memmem;
 use object::{
     Endianness, ReadRef,
-    elf::{EM_X86_64, FileHeader64, SHT_SYMTAB, STT_TLS},
+    elf::{EM_X86_64, FileHeader64, STT_TLS},
     read::elf::{FileHeader as _, SectionHeader as _, Sym as _},
 };
 
 use super::{
-    functions::{MAX_SYMBOLS, Sections},
+    symbols::{Sections, Symbols},
     thread_local::ThreadLocal,
 };
 
@@ -62,18 +62,11 @@ pub fn task_id<'a, R: ReadRef<'a>>(
 
 /// The place in thread-local storage and the size of the variable, if there is exactly one.
 fn variable<'a, R: ReadRef<'a>>(sections: &Sections<'a, R>, endian: Endianness, data: R) -> Option<(u64, u64)> {
-    let table = sections.iter().find(|section| section.sh_type(endian) == SHT_SYMTAB)?;
-    if table.sh_size(endian) > MAX_SYMBOLS {
-        return None;
-    }
-    let symbols = sections.symbols(endian, data, SHT_SYMTAB).ok()?;
     let path = memmem::Finder::new(VARIABLE);
-    let mut found = symbols.iter().filter(|symbol| {
-        symbol.st_type() == STT_TLS
-            && symbol.name(endian, symbols.strings()).is_ok_and(|name| path.find(name).is_some())
-    });
-    let variable = found.next().map(|symbol| (symbol.st_value(endian), symbol.st_size(endian)));
-    variable.filter(|_| found.next().is_none())
+    let [first, second] = Symbols::All
+        .find(sections, endian, data, |name, symbol| symbol.st_type() == STT_TLS && path.find(name).is_some());
+    let variable = first.filter(|_| second.is_none())?;
+    Some((variable.st_value(endian), variable.st_size(endian)))
 }
 
 /// The minor version behind each of these places in a text, if it is the same.
