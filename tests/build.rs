@@ -1,12 +1,17 @@
-//! Tells the tests whether the captures of others are at hand beside the project: without them, what is tested with them is ignored, and
-//! the test runner says so.
+//! Tells the tests what is at hand. What is tested with something that is missing is ignored, and the test runner says so.
+
+use std::path::Path;
+
+/// What some tests need: its name as a `cfg`, and where it is.
+const NEEDS: [(&str, &str); 2] = [("captures", "../../shared/data/pcap"), ("fuse", "/dev/fuse")];
 
 fn main() {
-    let folder = "../../shared/data/pcap";
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={folder}");
-    println!("cargo:rustc-check-cfg=cfg(captures)");
-    if std::path::Path::new(folder).is_dir() {
-        println!("cargo:rustc-cfg=captures");
+    for (name, path) in NEEDS {
+        println!("cargo:rerun-if-changed={path}");
+        println!("cargo:rustc-check-cfg=cfg({name})");
+        if Path::new(path).exists() {
+            println!("cargo:rustc-cfg={name}");
+        }
     }
 }
