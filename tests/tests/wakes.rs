@@ -43,6 +43,16 @@ fn work(text: &str) -> Option<(u64, u64)> {
 #[test]
 fn whoever_finishes_wakes_whoever_waits() -> Result<()> {
     let recording = recorded()?;
+    // Whom anybody woke by each futex: those of the interpreter's lock wake everybody, that of a result only who waits for it.
+    let mut futexes: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for event in recording.of_kind("wake") {
+        if let (Some(futex), Some(woken)) = (event["futex"].as_u64(), event["woken"].as_u64()) {
+            futexes.entry(futex).or_default().insert(woken);
+        }
+    }
+    let lock = futexes.values().map(BTreeSet::len).max();
+    ensure!(lock > Some(CONNECTIONS), "the threads woken by a futex: {futexes:x?}");
+    let is_private = |futex: &Value| futex.as_u64().is_some_and(|futex| futexes[&futex].len() == 1);
     // The worker by whom waits for it.
     let mut awaited = BTreeMap::new();
     let (mut finished, mut answered, mut woken, mut moved) = (0, 0, 0, BTreeMap::new());
@@ -67,7 +77,7 @@ fn whoever_finishes_wakes_whoever_waits() -> Result<()> {
             Some("wake") => {
                 let waiter = event["woken"].as_u64().context("nobody")?;
                 woken += 1;
-                if awaited.get(&waiter) == Some(&tid(event)?) {
+                if awaited.get(&waiter) == Some(&tid(event)?) && is_private(&event["futex"]) {
                     awaited.remove(&waiter);
                     finished += 1;
                 }
