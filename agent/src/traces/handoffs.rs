@@ -20,8 +20,8 @@
 //! (`handoff`).
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    num::NonZeroUsize,
+    collections::{HashMap, HashSet},
+    num::{NonZeroU64, NonZeroUsize},
 };
 
 use lru::LruCache;
@@ -31,6 +31,12 @@ use crate::{
     protocols::likeness::Likeness,
     traces::{span::Evidence, tracker::NodeId},
 };
+
+mod futexes;
+mod work;
+
+use futexes::Futexes;
+use work::{Done, Work};
 
 /// Strands remembered.
 const STRAND_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
@@ -42,13 +48,23 @@ const CALL_LIMIT: usize = 256;
 const CUSTOM_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Workers that woke a request's thread. More of them are no answer to who did its work.
-const WAKER_LIMIT: usize = 16;
+const PIECE_LIMIT: usize = 16;
 
 /// How long it counts that threads of a process do not block for their calls, ns.
 const LESSON: Time = 600_000_000_000;
 
 /// Claims of a process that wait for others to be settled.
 const CLAIM_LIMIT: usize = 64;
+
+/// What a worker has done before it wakes the reader of a request: its calls from this time to that, since it did so the last time.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    worker: Strand,
+    from: Time,
+    until: Time,
+    /// Its last call, if it did not wait or wake anybody after it: then it did no other piece of work either.
+    last: Option<NodeId>,
+}
 
 /// A call whose request is not known.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +91,10 @@ struct Worker {
     answered: Time,
     /// The request for which it was started, and whether it has made a call since.
     started_for: Option<(NodeId, bool)>,
+    /// When it last had something to hand back to the reader of a request.
+    handed: Time,
+    /// When it last woke another thread, or was woken.
+    stirred: Time,
 }
 
 /// An open request, as far as others' work for it needs it.
@@ -83,76 +103,18 @@ struct Request {
     sort: Likeness,
     reader: Strand,
     received: Time,
-    /// Who woke its reader, and when.
-    wakers: Vec<(Strand, Time)>,
+    /// What those who woke its reader had done, in the order in which they did.
+    pieces: Vec<Piece>,
 }
 
-/// A request that was answered after several workers had woken its thread.
+/// A request that was answered after workers had woken its thread.
 #[derive(Debug)]
 struct Claim {
     request: NodeId,
     sort: Likeness,
     /// No other request of the process was open.
     alone: bool,
-    received: Time,
-    wakers: Vec<(Strand, Time)>,
-}
-
-/// What the workers that wake requests' threads have done, for requests of one sort.
-#[derive(Debug, Default)]
-struct Custom {
-    /// The calls, by their sorts, that were made the last time.
-    calls: Vec<Likeness>,
-    /// How often it was the same as the time before, and how often not.
-    same: u32,
-    other: u32,
-    /// What was done before it was known what the custom is.
-    before: VecDeque<Done>,
-}
-
-/// What a worker has done for a request.
-#[derive(Debug)]
-struct Done {
-    request: NodeId,
-    calls: Vec<Call>,
-}
-
-impl Done {
-    fn is_like(&self, sorts: &[Likeness]) -> bool {
-        self.calls.iter().map(|call| call.sort).eq(sorts.iter().copied())
-    }
-}
-
-impl Custom {
-    /// How often the same calls must have been made for what is done to be a custom.
-    const OFTEN: u32 = 16;
-    /// It is none if one time in so many is another.
-    const SELDOM: u32 = 40;
-
-    /// Takes what was done for another request. What is thereby known to be what is always done: this, and what came before.
-    fn kept(&mut self, done: Done) -> Vec<Done> {
-        let is_same = done.is_like(&self.calls);
-        if is_same {
-            self.same += 1;
-        } else {
-            self.other += 1;
-            // Once it is a custom, what differs does not change it.
-            if self.same < Self::OFTEN {
-                self.calls = done.calls.iter().map(|call| call.sort).collect();
-                (self.same, self.other) = (0, 0);
-            }
-        }
-        if is_same && self.same >= Self::OFTEN && self.other * Self::SELDOM <= self.same {
-            let mut kept: Vec<Done> = self.before.drain(..).filter(|done| done.is_like(&self.calls)).collect();
-            kept.push(done);
-            return kept;
-        }
-        if self.before.len() >= CLAIM_LIMIT {
-            self.before.pop_front();
-        }
-        self.before.push_back(done);
-        Vec::new()
-    }
+    pieces: Vec<Piece>,
 }
 
 /// A call, its request, and how that is known: [`Evidence::Inferred`] is no more than likely.
@@ -170,7 +132,8 @@ pub struct Handoffs {
     claims: HashMap<Pid, Vec<Claim>>,
     /// When threads of a process last did something else between a call and its response.
     mixed: HashMap<Pid, Time>,
-    customs: LruCache<(Pid, Likeness), Custom>,
+    futexes: Futexes,
+    works: LruCache<(Pid, Likeness), Work>,
     /// Calls that may yet turn out to be what is always done.
     awaited: HashSet<NodeId>,
     /// Open requests of each process.
@@ -188,7 +151,8 @@ impl Default for Handoffs {
             callers: HashMap::new(),
             claims: HashMap::new(),
             mixed: HashMap::new(),
-            customs: LruCache::new(CUSTOM_LIMIT),
+            futexes: Futexes::default(),
+            works: LruCache::new(CUSTOM_LIMIT),
             awaited: HashSet::new(),
             open: HashMap::new(),
             crowded: HashMap::new(),
@@ -204,7 +168,7 @@ impl Handoffs {
         if *open > 1 {
             self.crowded.insert(strand.pid(), time);
         }
-        self.requests.insert(request, Request { sort, reader: strand, received: time, wakers: Vec::new() });
+        self.requests.insert(request, Request { sort, reader: strand, received: time, pieces: Vec::new() });
         self.reading.insert(strand, request);
         self.moved(strand, None);
     }
@@ -268,25 +232,38 @@ impl Handoffs {
         worker.read = read;
     }
 
-    /// A thread woke another one of its process.
-    pub fn woke(&mut self, task: Task, woken: u32, time: Time) {
-        let strand = task.strand();
+    /// A thread woke another one of its process, by a futex or else by a write.
+    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>, time: Time) {
+        let (strand, woken) = (task.strand(), Strand::Thread(task.pid, woken));
         if let Some(worker) = self.workers.get_mut(&strand)
             && matches!(worker.started_for, Some((_, true)))
         {
             worker.started_for = None; // its first piece of work is done
         }
-        let Some(request) = self.reading.get(&Strand::Thread(task.pid, woken)) else { return };
-        let Some(request) = self.requests.get_mut(request) else { return };
-        let Some(worker) = self.workers.peek(&strand) else { return };
-        let has_done = worker.calls.iter().any(|call| call.start >= request.received);
-        let is_busy = worker.calls.iter().any(|call| call.returned.is_none());
-        if !has_done || is_busy {
+        if futex.is_some_and(|futex| !self.futexes.is_private(futex, woken)) {
             return;
         }
-        request.wakers.retain(|(waker, _)| *waker != strand);
-        if request.wakers.len() < WAKER_LIMIT {
-            request.wakers.push((strand, time));
+        if let Some(worker) = self.workers.get_mut(&woken) {
+            worker.stirred = time;
+        }
+        let Some(worker) = self.workers.get_mut(&strand) else { return };
+        let stirred = std::mem::replace(&mut worker.stirred, time);
+        let Some(request) = self.reading.get(&woken).and_then(|request| self.requests.get_mut(request)) else { return };
+        if worker.calls.iter().any(|call| call.returned.is_none()) {
+            return;
+        }
+        let from = request.received.max(worker.handed);
+        let last = worker.calls.last().filter(|call| call.start >= from);
+        if last.is_some() && futex.is_some() {
+            worker.handed = time;
+        }
+        let last = last.filter(|call| futex.is_some() && call.returned > Some(stirred)).map(|call| call.node);
+        let mut piece = Piece { worker: strand, from, until: time, last };
+        if let Some(index) = request.pieces.iter().position(|piece| piece.worker == strand) {
+            piece.from = request.pieces.remove(index).from;
+        }
+        if request.pieces.len() < PIECE_LIMIT {
+            request.pieces.push(piece);
         }
     }
 
@@ -317,7 +294,7 @@ impl Handoffs {
     /// A strand writes the first part of the response to a request. `unordered`: its process is known to do in a turn what does not follow from
     /// what was read in it.
     pub fn answered(&mut self, turn: Turn, request: NodeId, unordered: bool, now: Time) -> Vec<Decision> {
-        let Some(Request { sort, reader, received, wakers }) = self.close(request) else { return Vec::new() };
+        let Some(Request { sort, reader, received, pieces }) = self.close(request) else { return Vec::new() };
         let alone = self.crowded.get(&reader.pid()).is_none_or(|&time| time < received);
         let mut decisions = Vec::new();
         let strand = turn.strand;
@@ -343,12 +320,12 @@ impl Handoffs {
             let since = self.workers.peek(&strand).map_or(received, |worker| received.max(worker.answered));
             let evidence = if strand == reader { Evidence::Task } else { Evidence::Handoff };
             decisions.extend(self.calls_of(strand, since, turn).map(|call| (call, request, evidence)));
-            if strand == reader && !wakers.is_empty() {
+            if strand == reader && !pieces.is_empty() {
                 let claims = self.claims.entry(strand.pid()).or_default();
                 if claims.len() >= CLAIM_LIMIT {
                     claims.remove(0);
                 }
-                claims.push(Claim { request, sort, alone, received, wakers });
+                claims.push(Claim { request, sort, alone, pieces });
             }
         }
         if let Some(worker) = self.workers.get_mut(&strand) {
@@ -367,23 +344,19 @@ impl Handoffs {
             done = decisions.len();
             let Some(mut claims) = self.claims.remove(&pid) else { break };
             claims.retain(|claim| {
-                let mut found = claim.wakers.iter().filter_map(|&(waker, until)| {
-                    let calls: Vec<Call> = self.finished(waker, claim.received, until).collect();
-                    (!calls.is_empty()).then_some(calls)
+                let mut found = claim.pieces.iter().filter_map(|piece| {
+                    let calls: Vec<_> = self.finished(piece.worker, piece.from, piece.until).collect();
+                    (!calls.is_empty()).then_some((calls, piece.last))
                 });
                 let (first, second) = (found.next(), found.next());
                 drop(found);
-                let Some(calls) = first else { return false };
                 if second.is_some() {
                     return true;
                 }
-                let custom = self.customs.get_or_insert_mut((pid, claim.sort), Custom::default);
-                let evidence = if claim.alone { Evidence::Handoff } else { Evidence::Inferred };
-                let seen: Vec<Decision> = calls.iter().map(|call| (call.node, claim.request, evidence)).collect();
-                for Done { request, calls } in custom.kept(Done { request: claim.request, calls }) {
-                    decisions.extend(calls.iter().map(|call| (call.node, request, Evidence::Handoff)));
-                }
-                decisions.extend(seen);
+                let (calls, last) = first.unwrap_or_default();
+                let calls: Vec<_> = calls.iter().map(|call| (call.node, call.sort)).collect();
+                let work = self.works.get_or_insert_mut((pid, claim.sort), Work::default);
+                decisions.extend(work.done(Done { request: claim.request, calls, last }, claim.alone));
                 false
             });
             if !claims.is_empty() {

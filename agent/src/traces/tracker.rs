@@ -10,7 +10,12 @@
 //! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`] and [`super::relays`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
-use std::{borrow::Cow, collections::HashMap, num::NonZeroUsize, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+};
 
 use lru::LruCache;
 
@@ -349,8 +354,8 @@ impl Tracker {
     }
 
     /// A thread woke another one of its process.
-    pub fn woke(&mut self, task: Task, woken: u32) {
-        self.handoffs.woke(task, woken, self.now);
+    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>) {
+        self.handoffs.woke(task, woken, futex, self.now);
     }
 
     /// A thread started another one.
