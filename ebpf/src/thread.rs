@@ -69,6 +69,9 @@ pub const TOLD: usize = 4;
 /// for it, but before perhaps some who wait for the same lock.
 const WAKES: u32 = 8;
 
+/// How many at most are told of a thread that was woken by one of which some are still told. They become fewer from one thread to the next.
+pub const PASSED_WAKES: u32 = 4;
+
 /// What the exit of a call needs to know of its entry.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

@@ -33,9 +33,11 @@ use crate::{
 };
 
 mod futexes;
+mod results;
 mod work;
 
 use futexes::Futexes;
+use results::Results;
 use work::{Done, Work};
 
 /// Strands remembered.
@@ -91,6 +93,8 @@ struct Worker {
     answered: Time,
     /// The request for which it was started, and whether it has made a call since.
     started_for: Option<(NodeId, bool)>,
+    /// The call that it made last, if that waits.
+    latest: Option<NodeId>,
     /// When it last had something to hand back to the reader of a request.
     handed: Time,
     /// When it last woke another thread, or was woken.
@@ -133,6 +137,7 @@ pub struct Handoffs {
     /// When threads of a process last did something else between a call and its response.
     mixed: HashMap<Pid, Time>,
     futexes: Futexes,
+    results: Results,
     works: LruCache<(Pid, Likeness), Work>,
     /// Calls that may yet turn out to be what is always done.
     awaited: HashSet<NodeId>,
@@ -152,6 +157,7 @@ impl Default for Handoffs {
             claims: HashMap::new(),
             mixed: HashMap::new(),
             futexes: Futexes::default(),
+            results: Results::default(),
             works: LruCache::new(CUSTOM_LIMIT),
             awaited: HashSet::new(),
             open: HashMap::new(),
@@ -170,17 +176,20 @@ impl Handoffs {
         }
         self.requests.insert(request, Request { sort, reader: strand, received: time, pieces: Vec::new() });
         self.reading.insert(strand, request);
+        self.results.moved(strand);
         self.moved(strand, None);
     }
 
     /// A strand has made a call whose request is not known.
     pub fn call_made(&mut self, turn: Turn, call: NodeId, start: Time, sort: Likeness) {
+        self.results.moved(turn.strand);
         let worker = self.workers.get_or_insert_mut(turn.strand, Worker::default);
         worker.wrote = true;
         if worker.calls.len() >= CALL_LIMIT {
             let forgotten = worker.calls.remove(0);
             self.callers.remove(&forgotten.node);
         }
+        worker.latest = Some(call);
         worker.calls.push(Call { node: call, start, turn, sort, returned: None });
         self.callers.insert(call, turn.strand);
     }
@@ -188,7 +197,12 @@ impl Handoffs {
     /// A strand has read (a part of) the response to a call.
     pub fn call_read(&mut self, turn: Turn, call: NodeId, time: Time) {
         self.moved(turn.strand, Some((turn, call)));
-        let Some(caller) = self.callers.get(&call) else { return };
+        let Some(caller) = self.callers.get(&call) else { return self.results.moved(turn.strand) };
+        if *caller == turn.strand {
+            self.results.moved(turn.strand);
+        } else {
+            self.results.read(turn.strand, call);
+        }
         let made =
             self.workers.get_mut(caller).and_then(|worker| worker.calls.iter_mut().find(|known| known.node == call));
         match made {
@@ -202,13 +216,16 @@ impl Handoffs {
 
     /// A strand has read something else.
     pub fn other_read(&mut self, strand: Strand) {
+        self.results.moved(strand);
         self.moved(strand, None);
     }
 
     /// A strand has written something whose request is known.
     pub fn written(&mut self, strand: Strand) {
+        self.results.moved(strand);
         if let Some(worker) = self.workers.get_mut(&strand) {
             worker.wrote = true;
+            worker.latest = None;
         }
     }
 
@@ -232,8 +249,8 @@ impl Handoffs {
         worker.read = read;
     }
 
-    /// A thread woke another one of its process, by a futex or else by a write.
-    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>, time: Time) {
+    /// A thread woke another one of its process, by a futex or else by a write. For the result of which call, and whose that was, probably.
+    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>, time: Time) -> Option<Decision> {
         let (strand, woken) = (task.strand(), Strand::Thread(task.pid, woken));
         if let Some(worker) = self.workers.get_mut(&strand)
             && matches!(worker.started_for, Some((_, true)))
@@ -241,23 +258,38 @@ impl Handoffs {
             worker.started_for = None; // its first piece of work is done
         }
         if futex.is_some_and(|futex| !self.futexes.is_private(futex, woken)) {
-            return;
+            return None;
         }
         if let Some(worker) = self.workers.get_mut(&woken) {
             worker.stirred = time;
         }
+        let request = self.reading.get(&woken).copied();
+        self.hands_back(strand, request, futex.is_some(), time);
+        let call = self.results.woke(strand, woken, request.is_some())?;
+        let request = request.filter(|request| {
+            self.requests
+                .get(request)
+                .zip(self.made(call))
+                .is_some_and(|(request, call)| call.start >= request.received)
+        })?;
+        Some((call, request, Evidence::Inferred))
+    }
+
+    /// A worker woke somebody, the reader of a request if he has an open one.
+    fn hands_back(&mut self, strand: Strand, request: Option<NodeId>, by_futex: bool, time: Time) {
         let Some(worker) = self.workers.get_mut(&strand) else { return };
         let stirred = std::mem::replace(&mut worker.stirred, time);
-        let Some(request) = self.reading.get(&woken).and_then(|request| self.requests.get_mut(request)) else { return };
+        let Some(request) = request.and_then(|request| self.requests.get_mut(&request)) else { return };
         if worker.calls.iter().any(|call| call.returned.is_none()) {
             return;
         }
         let from = request.received.max(worker.handed);
-        let last = worker.calls.last().filter(|call| call.start >= from);
-        if last.is_some() && futex.is_some() {
+        let last = worker.calls.last().filter(|call| by_futex && call.start >= from);
+        if last.is_some() {
             worker.handed = time;
         }
-        let last = last.filter(|call| futex.is_some() && call.returned > Some(stirred)).map(|call| call.node);
+        let is_latest = |call: &&Call| worker.latest == Some(call.node) && call.returned > Some(stirred);
+        let last = last.filter(is_latest).map(|call| call.node);
         let mut piece = Piece { worker: strand, from, until: time, last };
         if let Some(index) = request.pieces.iter().position(|piece| piece.worker == strand) {
             piece.from = request.pieces.remove(index).from;
@@ -345,16 +377,16 @@ impl Handoffs {
             let Some(mut claims) = self.claims.remove(&pid) else { break };
             claims.retain(|claim| {
                 let mut found = claim.pieces.iter().filter_map(|piece| {
-                    let calls: Vec<_> = self.finished(piece.worker, piece.from, piece.until).collect();
-                    (!calls.is_empty()).then_some((calls, piece.last))
+                    let calls = self.finished(piece.worker, piece.from, piece.until);
+                    let calls: Vec<_> = calls.map(|call| (call.node, call.sort)).collect();
+                    (!calls.is_empty()).then_some(calls)
                 });
                 let (first, second) = (found.next(), found.next());
                 drop(found);
                 if second.is_some() {
                     return true;
                 }
-                let (calls, last) = first.unwrap_or_default();
-                let calls: Vec<_> = calls.iter().map(|call| (call.node, call.sort)).collect();
+                let (calls, last) = (first.unwrap_or_default(), claim.pieces.last().and_then(|piece| piece.last));
                 let work = self.works.get_or_insert_mut((pid, claim.sort), Work::default);
                 decisions.extend(work.done(Done { request: claim.request, calls, last }, claim.alone));
                 false

@@ -355,7 +355,9 @@ impl Tracker {
 
     /// A thread woke another one of its process.
     pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>) {
-        self.handoffs.woke(task, woken, futex, self.now);
+        if let Some((call, request, _)) = self.handoffs.woke(task, woken, futex, self.now) {
+            self.inference.seems(task.pid, call, request);
+        }
     }
 
     /// A thread started another one.

@@ -3,6 +3,8 @@
 //! Every wake-up of the host comes here while this is attached, so all but a few end at a table look-up. What is told is bounded by what
 //! is told of transfers: after each of its own a thread has a few wake-ups that count.
 
+use core::cmp::{max, min};
+
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use syspan_abi::{Kind, MAX_SYSCALLS, syscall, watch};
 
@@ -12,7 +14,7 @@ use crate::{
     emit,
     maps::THREADS,
     socket::kernel,
-    thread::{self, TOLD, Thread, Told, op},
+    thread::{self, PASSED_WAKES, TOLD, Thread, Told, op},
 };
 
 /// `sched_waking(p: task_struct *)`, since 4.3: the current task makes `p` ready to run.
@@ -36,13 +38,15 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
     let woken: u32 = kernel(woken, config!(offsets.task_tid));
     let Some(thread) = THREADS.get_ptr_mut(woken) else { return 0 };
     let Some(futex) = on_purpose(waker, thread) else { return 0 };
-    // SAFETY: words of a map value, which is the calling thread's own.
+    // SAFETY: words of map values: of the calling thread's own, and of one that is blocked.
     let turn = unsafe {
         if (*waker).is_shared(futex, woken) {
             return 0;
         }
         (*waker).told[(*waker).wakes as usize % TOLD] = Told { futex: futex as u32, woken };
         (*waker).wakes -= 1;
+        // What one has read another one may go on with, and that one wakes who waits for it.
+        (*thread).wakes = max((*thread).wakes, min((*waker).wakes, PASSED_WAKES));
         (*waker).turn
     };
     emit::thread(Kind::Wake, pid, tid, turn, woken, futex);

@@ -32,7 +32,7 @@ fn rounds(handoffs: &mut Handoffs, number: u64, calls: u64) -> Vec<Evidence> {
             for number in 1..=calls {
                 call(handoffs, worker, request + number, time + 10 * number);
             }
-            handoffs.woke(task(worker), reader, None, time + 100);
+            let _ = handoffs.woke(task(worker), reader, None, time + 100);
         }
         let _ = handoffs.answered(turn(1), first, false, time + 110);
         let decisions = handoffs.answered(turn(2), second, false, time + 120);
@@ -67,7 +67,7 @@ fn what_is_the_custom_was_so_before_it_was_known() {
         for number in 1..=calls {
             call(&mut handoffs, 8, request + number, time + 10 * number);
         }
-        handoffs.woke(task(8), 1, None, time + 100);
+        let _ = handoffs.woke(task(8), 1, None, time + 100);
         let decisions = handoffs.answered(turn(1), request, false, time + 110);
         assert!(decisions.iter().all(|(_, _, evidence)| *evidence != Evidence::Inferred) || known.is_empty());
         known.extend(decisions.into_iter().filter(|(.., evidence)| *evidence == Evidence::Handoff));
@@ -109,12 +109,12 @@ fn a_lock_that_wakes_everybody_in_turn_says_nothing() {
         // Each worker lets go of the lock at its calls, and whoever waited longest is woken.
         for number in 1..=2 {
             call(&mut handoffs, 8, first + number, time + 10 * number);
-            handoffs.woke(task(8), 2, LOCK, time + 10 * number + 2);
+            let _ = handoffs.woke(task(8), 2, LOCK, time + 10 * number + 2);
             call(&mut handoffs, 9, second + number, time + 10 * number + 3);
-            handoffs.woke(task(9), 1, LOCK, time + 10 * number + 5);
+            let _ = handoffs.woke(task(9), 1, LOCK, time + 10 * number + 5);
         }
-        handoffs.woke(task(8), 1, own(1), time + 100);
-        handoffs.woke(task(9), 2, own(2), time + 101);
+        let _ = handoffs.woke(task(8), 1, own(1), time + 100);
+        let _ = handoffs.woke(task(9), 2, own(2), time + 101);
         known.extend(certain(&mut handoffs, [(1, first), (2, second)], time + 110));
     }
     assert!(known.iter().all(|(call, request)| call - request <= 2), "{known:?}");
@@ -146,11 +146,11 @@ fn parts(handoffs: &mut Handoffs, rounds: u64, has_last: bool) -> Vec<(NodeId, N
         if has_last {
             call(handoffs, idle, first + 2, time + 30);
             call(handoffs, busy, second + 2, time + 31);
-            handoffs.woke(task(idle), 1, own(1), time + 40);
+            let _ = handoffs.woke(task(idle), 1, own(1), time + 40);
         } else {
-            handoffs.woke(task(busy), 1, own(1), time + 40);
+            let _ = handoffs.woke(task(busy), 1, own(1), time + 40);
         }
-        handoffs.woke(task(busy), 2, own(2), time + 41);
+        let _ = handoffs.woke(task(busy), 2, own(2), time + 41);
         known.extend(certain(handoffs, [(1, first), (2, second)], time + 50));
         for node in [first + 1, second + 1, first, second] {
             handoffs.forget(node);
@@ -186,9 +186,9 @@ fn a_worker_that_was_woken_since_its_call_may_have_made_it_for_another() {
                 call(&mut handoffs, 8, first + number + 1, time + 10 * (number + 1));
             }
             if woken {
-                handoffs.woke(task(7), 8, own(8), time + 90);
+                let _ = handoffs.woke(task(7), 8, own(8), time + 90);
             }
-            handoffs.woke(task(8), 1, own(1), time + 100);
+            let _ = handoffs.woke(task(8), 1, own(1), time + 100);
             known.extend(certain(&mut handoffs, [(1, first), (2, second)], time + 110));
         }
         assert_eq!(known.len(), if woken { 0 } else { 40 }, "{known:?}");
@@ -201,7 +201,7 @@ fn a_worker_that_wakes_the_reader_of_the_only_request_did_its_work() {
     handoffs.request_read(turn(1).strand, 10, 100, Likeness::default());
     call(&mut handoffs, 8, 11, 110);
     call(&mut handoffs, 8, 12, 120);
-    handoffs.woke(task(8), 1, None, 130);
+    let _ = handoffs.woke(task(8), 1, None, 130);
     assert_eq!(handoffs.answered(turn(1), 10, false, 160), handed(&[11, 12], 10));
 }
 
@@ -211,7 +211,7 @@ fn calls_older_than_the_request_are_not_its() {
     call(&mut handoffs, 8, 5, 90);
     handoffs.request_read(turn(1).strand, 10, 100, Likeness::default());
     call(&mut handoffs, 8, 11, 110);
-    handoffs.woke(task(8), 1, None, 130);
+    let _ = handoffs.woke(task(8), 1, None, 130);
     assert_eq!(handoffs.answered(turn(1), 10, false, 160), handed(&[11], 10));
 }
 
@@ -220,7 +220,7 @@ fn a_worker_with_a_call_under_way_has_nothing_to_hand_back() {
     let mut handoffs = Handoffs::default();
     handoffs.request_read(turn(1).strand, 10, 100, Likeness::default());
     handoffs.call_made(turn(8), 11, 110, Likeness::default());
-    handoffs.woke(task(8), 1, None, 115);
+    let _ = handoffs.woke(task(8), 1, None, 115);
     handoffs.call_read(turn(8), 11, 120);
     assert_eq!(handoffs.answered(turn(1), 10, false, 160), []);
 }
@@ -233,10 +233,10 @@ fn two_workers_that_wake_a_reader_are_told_apart_by_what_else_is_known() {
     handoffs.request_read(turn(2).strand, 20, 101, Likeness::default());
     call(&mut handoffs, 8, 11, 110);
     call(&mut handoffs, 9, 21, 111);
-    handoffs.woke(task(9), 1, None, 115);
-    handoffs.woke(task(8), 1, None, 120);
+    let _ = handoffs.woke(task(9), 1, None, 115);
+    let _ = handoffs.woke(task(8), 1, None, 120);
     assert_eq!(handoffs.answered(turn(1), 10, false, 130), []);
-    handoffs.woke(task(9), 2, None, 140);
+    let _ = handoffs.woke(task(9), 2, None, 140);
     let mut decisions = handoffs.answered(turn(2), 20, false, 150);
     decisions.sort_unstable_by_key(|(call, ..)| *call);
     assert_eq!(decisions, [(11, 10, Evidence::Inferred), (21, 20, Evidence::Inferred)]);
@@ -298,7 +298,7 @@ fn the_first_work_of_a_started_strand_is_its_starters() {
     handoffs.started(turn(8).strand, 10);
     assert_eq!(handoffs.started_for(turn(8).strand), Some(10));
     call(&mut handoffs, 8, 99, 110);
-    handoffs.woke(task(8), 1, None, 120);
+    let _ = handoffs.woke(task(8), 1, None, 120);
     assert_eq!(handoffs.started_for(turn(8).strand), None, "it has handed its work back");
     handoffs.started(turn(9).strand, 10);
     let _ = handoffs.answered(turn(1), 10, false, 130);
