@@ -5,11 +5,12 @@
 //!
 //! - *backward turn* (evidence `task`): the response to a call was the one thing that a strand read before it wrote the response to a request,
 //!   without a wait in between. The call was that request's.
-//! - *completion wake* (`handoff`): the thread that read a request was blocked; a worker that had made calls since, and had none under way, woke
-//!   it; then it wrote the response. If several workers woke it, those whose calls are explained otherwise are left out; if several are
-//!   left, nothing is claimed: one of them may only have let a lock go. And it is claimed only where such a worker has made the same calls for
-//!   nearly every request of that sort ([`Custom`]), or no other request is open: elsewhere workers do parts of several requests in turn, or
-//!   threads wake each other for other reasons (Python's interpreter lock).
+//! - *completion wake* (`handoff`): the thread that read a request was blocked by a futex of its own ([`futexes`]); a worker that had made calls
+//!   since, and had none under way, woke it; then it wrote the response. The calls are those since the worker woke such a thread the last time.
+//!   If several workers woke it, those whose calls are explained otherwise are left out; if several are left, nothing is claimed: one of
+//!   them may only have let a lock go. And it is claimed only where nearly every request of that sort shows the same ([`work`]), or no other
+//!   request is open.
+//! - *results passed on* (`inferred`): the response was read by another thread than the caller's, which woke others for it ([`results`]).
 //! - *response writer* (`task`, or `handoff` if another thread read the request): the thread that writes the response had made calls, one after
 //!   the other and without a wait for several files, since the request was received and since it wrote its last response.
 //!

@@ -353,7 +353,7 @@ impl Tracker {
         self.inference.answered(turn, request);
     }
 
-    /// A thread woke another one of its process.
+    /// A thread woke another one of its process, by a futex or else by a write.
     pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>) {
         if let Some((call, request, _)) = self.handoffs.woke(task, woken, futex, self.now) {
             self.inference.seems(task.pid, call, request);
