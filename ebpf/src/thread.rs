@@ -46,9 +46,9 @@ pub struct Thread {
     pub registers: u64,
     /// Waits on several files so far.
     pub turn: u32,
-    /// How many wake-ups are still told: [`WAKES`] each time it has moved bytes.
+    /// How many wake-ups are still told: [`WAKES`] each time it has moved bytes, [`PASSED_WAKES`] or fewer when it was woken.
     pub wakes: u32,
-    /// The last that were told since then.
+    /// The last that were told since it has moved bytes.
     pub told: [Told; TOLD],
 }
 

@@ -1,7 +1,7 @@
 //! Which thread makes another one go on.
 //!
 //! Every wake-up of the host comes here while this is attached, so all but a few end at a table look-up. What is told is bounded by what
-//! is told of transfers: after each of its own a thread has a few wake-ups that count.
+//! is told of transfers: after each of its own a thread has a few wake-ups that count, and whom it wakes has fewer.
 
 use core::cmp::{max, min};
 
