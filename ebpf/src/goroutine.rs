@@ -1,10 +1,13 @@
-//! Which goroutine a thread is running, or which coroutine ([`crate::python`]). Go keeps its description (`runtime.g`) where the thread finds it at once, on x86-64 in
+//! Which goroutine a thread is running, or which coroutine ([`crate::python`], [`crate::java`]). Go keeps its description (`runtime.g`) where the thread finds it at once, on x86-64 in
 //! thread-local storage and on arm64 in a register, and its id in that description. The agent says where (`GoLayout`).
 
 use aya_ebpf::helpers::generated;
 use syspan_abi::{GoLayout, watch, works_for};
 
-use crate::{config::config, hooks::handover::handed_by, python::python_context, socket::kernel, task, thread::Caller};
+use crate::{
+    config::config, hooks::handover::handed_by, java::virtual_thread, python::python_context, socket::kernel, task,
+    thread::Caller,
+};
 
 /// The goroutine that a thread is running.
 pub struct Current {
@@ -24,6 +27,9 @@ pub fn current(caller: Caller) -> Current {
     }
     if caller.watch & watch::CONTEXTS != 0 {
         return Current { id: python_context() as u32, works_for: 0, relation: works_for::CONTEXT };
+    }
+    if caller.watch & watch::VIRTUAL_THREADS != 0 {
+        return Current { id: virtual_thread() as u32, works_for: 0, relation: works_for::TASK };
     }
     if caller.go.id == 0 {
         return Current { id: 0, works_for: 0, relation: works_for::STARTED };
