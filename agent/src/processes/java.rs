@@ -1,8 +1,8 @@
 //! Where a Java process keeps what is read of its virtual threads (JEP 444, Java 21): the id of the one that a thread carries.
 //!
-//! HotSpot describes its structures itself ([`super::hotspot`]), so no version is asked for. Since Java 24 a thread's description has the id
-//! of the virtual thread that it carries. Before, it is in that one's object, which can only be read where it may be moved at no other
-//! time than when all threads are stopped: with the collectors Serial, Parallel and G1. Of others nothing is read.
+//! HotSpot describes its structures itself ([`super::hotspot`]), so no version is asked for. Since Java 25.0.3 it tells where a thread's own
+//! description has the id of the virtual thread that it carries. Before, it is in that one's object, which can only be read where it is moved
+//! at no other time than while all threads that run Java are stopped: with the collectors Serial, Parallel and G1. Of others nothing is read.
 
 use std::path::Path;
 
