@@ -142,7 +142,3 @@ fn rows(memory: &impl Memory, table: u64, stride: u64, name: u64) -> impl Iterat
         Some((row, memory.text(text).unwrap_or_default()))
     })
 }
-
-#[cfg(test)]
-#[path = "hotspot_tests.rs"]
-mod tests;

@@ -112,3 +112,7 @@ fn in_object(tables: &Tables, memory: &impl Memory) -> Option<Carried> {
     let id = hotspot::field_offset(tables, memory, class, "tid", "J").filter(|id| *id != 0)?;
     Some(Carried::InObject { own, current, id: u32::try_from(id).ok()?, collecting: heap.checked_add(flag)? })
 }
+
+#[cfg(test)]
+#[path = "java_tests.rs"]
+mod tests;
