@@ -14,11 +14,11 @@ use syspan_abi::{JavaLayout, MAX_JAVAS};
 
 use crate::{goroutine::user, task};
 
-/// Threads of a process that are looked at. The youngest come last.
-const MAX_THREADS: u32 = 1024;
+/// Threads of the list that are looked at in one search: the verifier walks through as many. The next one goes on behind them.
+const THREADS_A_SEARCH: u32 = 128;
 
 /// How often a thread is looked up in vain: those of native code are not in the list, and it may change while it is read.
-const MAX_SEARCHES: u32 = 4;
+const MAX_SEARCHES: u32 = 16;
 
 /// Set in the numbers of virtual threads of which nothing but that they are others is known. Java would have to start some
 /// thousand millions before it has such a number.
@@ -95,23 +95,26 @@ fn java_thread(both: u64, layout: &JavaLayout) -> Option<*mut JavaThread> {
         }
         searches = before;
     }
-    let found = JavaThread { address: search(layout, own), searches: searches + 1, carries: 0 };
+    let found = JavaThread { address: search(layout, own, searches), searches: searches + 1, carries: 0 };
     // It cannot fail for want of room.
     let _ = JAVA_THREADS.insert(both, found, BPF_ANY as u64);
     if found.address == 0 { None } else { JAVA_THREADS.get_ptr_mut(both) }
 }
 
-/// Where the thread of this id is described; 0 if it is not in the list.
+/// Where the thread of this id is described; 0 if it is not found by this search. The youngest are at the end of the list, which is where it
+/// begins: those that carry virtual threads are started when they are needed.
 #[inline(always)]
-fn search(layout: &JavaLayout, own: u32) -> u64 {
+fn search(layout: &JavaLayout, own: u32, searches: u32) -> u64 {
     let list = user(layout.threads);
     let length = user(list.wrapping_add(layout.length as u64)) as u32;
     let array = user(list.wrapping_add(layout.array as u64));
-    for index in 0..MAX_THREADS {
-        if index >= length {
+    let passed = searches * THREADS_A_SEARCH;
+    let rest = if passed < length { length - passed } else { length };
+    for number in 0..THREADS_A_SEARCH {
+        if number >= rest {
             break;
         }
-        let address = user(array.wrapping_add(index as u64 * 8));
+        let address = user(array.wrapping_add((rest - 1 - number) as u64 * 8));
         if system_id(address, layout) == own {
             return address;
         }

@@ -54,7 +54,17 @@ fn java(program: &Path, settings: &[(&str, &str)], environment: &Environment) ->
 
 /// tests/apps/java-threads on a Java with virtual threads, with these options. `garbage`: it moves its objects all the time.
 pub fn java_of_threads(port: u16, program: &Path, options: &[&str], garbage: bool) -> Result<App> {
-    let mut command = Command::new(program);
+    threads_by(Command::new(program), port, options, garbage)
+}
+
+/// The same in a pid namespace of its own, as in a container: what it knows as the ids of its threads is not what the host does.
+pub fn java_of_threads_inside(port: u16, program: &Path) -> Result<App> {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child"]).arg(program);
+    threads_by(command, port, &[], false)
+}
+
+fn threads_by(mut command: Command, port: u16, options: &[&str], garbage: bool) -> Result<App> {
     command.args(["-Xmx64m", "-XX:-UsePerfData"]).args(options).arg("-classpath").arg(built("java-threads")?);
     command.arg("Server").env("PORT", port.to_string()).env("GARBAGE", u8::from(garbage).to_string());
     App::start("java", port, &mut command, &[])

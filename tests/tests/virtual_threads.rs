@@ -23,7 +23,10 @@ const CONNECTIONS: usize = 16;
 const UNKNOWN: u64 = 1 << 31;
 
 fn serve(java: &Path, options: &[&str], garbage: bool, path: &'static str) -> Result<Recording> {
-    let app = runtimes::java_of_threads(ports::free()?, java, options, garbage)?;
+    load(&runtimes::java_of_threads(ports::free()?, java, options, garbage)?, path)
+}
+
+fn load(app: &App, path: &'static str) -> Result<Recording> {
     let recorder = Recorder::start(&["--pid", &app.pid().to_string()])?;
     Load::connect(app.port(), CONNECTIONS)?.run(REQUESTS, |_| path.to_owned())?;
     recorder.stop()
@@ -76,6 +79,18 @@ fn virtual_threads_are_told_by_their_ids() -> Result<()> {
 fn their_ids_are_found_wherever_they_are() -> Result<()> {
     compare(&built(runtimes::JAVA_21)?, &["-XX:-UseCompressedOops"], true)?;
     compare(&built(runtimes::JAVA_21)?, &["-XX:-UseCompressedClassPointers"], true)
+}
+
+/// The ids of threads are those of their own namespace there.
+#[test]
+fn threads_in_a_container_are_told() -> Result<()> {
+    for version in [runtimes::JAVA_21, runtimes::JAVA_25] {
+        let app = runtimes::java_of_threads_inside(ports::free()?, &built(version)?)?;
+        for (id, said) in told(&load(&app, "/virtual")?)? {
+            assert_eq!(id, Some(said.parse()?), "{version}");
+        }
+    }
+    Ok(())
 }
 
 /// ZGC moves objects while threads run. Newer versions of Java say in the thread which one it carries; of older ones nothing is read.
