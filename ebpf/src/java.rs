@@ -45,11 +45,8 @@ struct JavaThread {
 static JAVA_THREADS: LruHashMap<u64, JavaThread> = LruHashMap::with_max_entries(16_384, 0);
 
 /// The virtual thread that the calling thread carries: the low 32 bits of its id; 0: none, or it is not known.
-///
-/// A function of its own, so that the verifier checks it once and not for each way to it.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn virtual_thread() -> u64 {
+#[inline(always)]
+pub fn virtual_thread() -> u64 {
     let both = bpf_get_current_pid_tgid();
     // SAFETY: a map value that only the agent writes.
     let Some(layout) = (unsafe { JAVAS.get((both >> 32) as u32) }) else { return 0 };
@@ -111,7 +108,9 @@ fn search(layout: &JavaLayout, own: u32, searches: u32) -> u64 {
     let passed = searches * THREADS_A_SEARCH;
     let rest = if passed < length { length - passed } else { length };
     for number in 0..THREADS_A_SEARCH {
-        if number >= rest {
+        // Read again each time, or the compiler makes one limit of both, in which older verifiers see no end.
+        // SAFETY: a variable on the stack.
+        if number >= unsafe { (&raw const rest).read_volatile() } {
             break;
         }
         let address = user(array.wrapping_add((rest - 1 - number) as u64 * 8));

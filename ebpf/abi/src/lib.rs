@@ -236,6 +236,8 @@ pub mod watch {
     pub const TASKS: u32 = 8;
     /// Which of Java's virtual threads its threads carry ([`JavaLayout`](super::JavaLayout)).
     pub const VIRTUAL_THREADS: u32 = 16;
+    /// Any of those that tell which coroutine its threads run.
+    pub const COROUTINES: u32 = CONTEXTS | TASKS | VIRTUAL_THREADS;
 }
 
 /// Where a process that runs CPython keeps what is read of a thread's context: its threads' states are a list.
