@@ -52,22 +52,21 @@ fn java(program: &Path, settings: &[(&str, &str)], environment: &Environment) ->
     App::start_in(folder, "java", port, &mut command, environment)
 }
 
-/// tests/apps/java-threads on a Java with virtual threads, with these options. `garbage`: it moves its objects all the time.
-pub fn java_of_threads(port: u16, program: &Path, options: &[&str], garbage: bool) -> Result<App> {
-    threads_by(Command::new(program), port, options, garbage)
+/// tests/apps/java-threads on a Java with virtual threads, with these options.
+pub fn java_of_threads(port: u16, program: &Path, options: &[&str], environment: &Environment) -> Result<App> {
+    threads_by(Command::new(program), port, options, environment)
 }
 
 /// The same in a pid namespace of its own, as in a container: what it knows as the ids of its threads is not what the host does.
 pub fn java_of_threads_inside(port: u16, program: &Path) -> Result<App> {
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--kill-child"]).arg(program);
-    threads_by(command, port, &[], false)
+    threads_by(command, port, &[], &[])
 }
 
-fn threads_by(mut command: Command, port: u16, options: &[&str], garbage: bool) -> Result<App> {
+fn threads_by(mut command: Command, port: u16, options: &[&str], environment: &Environment) -> Result<App> {
     command.args(["-Xmx64m", "-XX:-UsePerfData"]).args(options).arg("-classpath").arg(built("java-threads")?);
-    command.arg("Server").env("PORT", port.to_string()).env("GARBAGE", u8::from(garbage).to_string());
-    App::start("java", port, &mut command, &[])
+    App::start("java", port, command.arg("Server").env("PORT", port.to_string()), environment)
 }
 
 /// tests/apps/go by the machine's Go: pgx behind `/checkout` and `/fanout` (an errgroup), lib/pq and database/sql

@@ -23,7 +23,8 @@ const CONNECTIONS: usize = 16;
 const UNKNOWN: u64 = 1 << 31;
 
 fn serve(java: &Path, options: &[&str], garbage: bool, path: &'static str) -> Result<Recording> {
-    load(&runtimes::java_of_threads(ports::free()?, java, options, garbage)?, path)
+    let environment = [("GARBAGE".to_owned(), u8::from(garbage).to_string())];
+    load(&runtimes::java_of_threads(ports::free()?, java, options, &environment)?, path)
 }
 
 fn load(app: &App, path: &'static str) -> Result<Recording> {
@@ -111,12 +112,33 @@ fn platform_threads_are_threads() -> Result<()> {
     Ok(())
 }
 
+/// More threads than are looked at each time when one is looked up: the older ones are found later.
+#[test]
+fn threads_are_found_among_many() -> Result<()> {
+    let environment = [("IDLE_THREADS".to_owned(), "600".to_owned())];
+    // One of them carries all, which is older than the idle ones.
+    let scheduler = ["parallelism", "maxPoolSize"].map(|setting| format!("-Djdk.virtualThreadScheduler.{setting}=1"));
+    let app = runtimes::java_of_threads(
+        ports::free()?,
+        &built(runtimes::JAVA_21)?,
+        &scheduler.each_ref().map(String::as_str),
+        &environment,
+    )?;
+    let told = told(&load(&app, "/virtual")?)?;
+    let (first, others) = told.split_at(REQUESTS / 2);
+    assert!(first.iter().any(|(id, _)| id.is_none()), "it is found at once");
+    for (id, said) in others {
+        assert_eq!(*id, Some(said.parse()?));
+    }
+    Ok(())
+}
+
 /// The virtual machine is not even loaded when a program is seen to start.
 #[test]
 fn a_program_that_is_started_later() -> Result<()> {
     let port = ports::free()?;
     let recorder = Recorder::start(&["--port", &port.to_string()])?;
-    let _app: App = runtimes::java_of_threads(port, &built(runtimes::JAVA_21)?, &[], false)?;
+    let _app: App = runtimes::java_of_threads(port, &built(runtimes::JAVA_21)?, &[], &[])?;
     wait::until("its virtual threads to be told", wait::START, || {
         http::get(port, "/virtual")?;
         let known = recorder.so_far()?.of_kind("data").any(|event| event.pointer("/task/coroutine").is_some());

@@ -5,28 +5,40 @@ import java.net.ServerSocket;
 import java.net.Socket;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * A web service that says which thread writes each of its responses: the virtual thread that has read the request (/virtual, by its id) or a
- * platform thread (/platform). GARBAGE=1: all objects are moved again and again meanwhile. For Java 21 and newer; it can be compiled by an older one.
+ * platform thread (/platform). GARBAGE=1: all objects are moved again and again meanwhile. IDLE_THREADS: so many platform threads do nothing, which
+ * are younger than those that carry virtual ones. For Java 21 and newer; it can be compiled by an older one.
  */
 public final class Server {
     private static final ExecutorService PLATFORM = Executors.newFixedThreadPool(4);
 
     public static void main(String[] arguments) throws Exception {
         var virtual = (ExecutorService) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
-        if ("1".equals(System.getenv("GARBAGE"))) {
+        if (number("GARBAGE") == 1) {
             var collector = new Thread(Server::collect);
             collector.setDaemon(true);
             collector.start();
         }
-        var port = Integer.parseInt(System.getenv("PORT"));
+        virtual.submit(() -> {}).get();
+        for (int i = number("IDLE_THREADS"); i > 0; i--) {
+            var idle = new Thread(LockSupport::park);
+            idle.setDaemon(true);
+            idle.start();
+        }
+        var port = number("PORT");
         try (var server = new ServerSocket(port, 128, InetAddress.getByName("127.0.0.1"))) {
             while (true) {
                 var connection = server.accept();
                 virtual.submit(() -> serve(connection));
             }
         }
+    }
+
+    private static int number(String variable) {
+        return Integer.parseInt(System.getenv().getOrDefault(variable, "0"));
     }
 
     private static Void serve(Socket connection) throws Exception {
