@@ -60,16 +60,17 @@ pub fn virtual_thread() -> u64 {
             user(address.wrapping_add(layout.current as u64))
         };
     }
-    // An object may not be where it is said to be while all are moved. The calling thread does not run Java now, so nothing waits for it.
     let own = user(user(address.wrapping_add(layout.carries as u64)));
     let current = user(user(address.wrapping_add(layout.current as u64)));
+    if current == own {
+        return 0;
+    }
+    // An object may not be where it is said to be while all are moved: the calling thread does not run Java now, so nothing waits for it. It is
+    // asked afterwards whether they are, for a collection takes far longer than this.
     let id = user(current.wrapping_add(layout.id as u64));
     if user(layout.collecting) as u8 != 0 {
         // SAFETY: a map value, and a plain helper.
         return unsafe { if (*thread).carries == 0 { 0 } else { UNKNOWN | (bpf_ktime_get_ns() & (UNKNOWN - 1)) } };
-    }
-    if current == own {
-        return 0;
     }
     // SAFETY: the thread's own entry.
     unsafe { (*thread).carries = 1 };
