@@ -50,10 +50,10 @@ impl Cost {
 }
 
 impl Agent {
-    /// Attaches it to a process.
-    pub(crate) fn start(pid: u32, arguments: &[&str]) -> Result<Self> {
+    /// Attaches it to processes.
+    pub(crate) fn start(pids: &[u32], arguments: &[&str]) -> Result<Self> {
         let began = Instant::now();
-        let syspan = Syspan::start(&[&["--output", "none"], arguments].concat(), &[pid], &[])?;
+        let syspan = Syspan::start(&[&["--output", "none"], arguments].concat(), pids, &[])?;
         let cpu = process::cpu(syspan.pid())?;
         Ok(Self { syspan, ready_after: began.elapsed(), ready_at: Instant::now(), cpu })
     }

@@ -64,8 +64,8 @@ pub(crate) fn measure(runs: usize) -> Result<Calls> {
             let loops = if state == Watched::Unknown { &mut unknown } else { &mut http };
             let agent = match state {
                 Watched::Not => None,
-                Watched::Elsewhere => Some(Agent::start(idle.pid(), &[])?),
-                Watched::Http | Watched::Unknown => Some(Agent::start(loops.child.id(), &[])?),
+                Watched::Elsewhere => Some(Agent::start(&[idle.pid()], &[])?),
+                Watched::Http | Watched::Unknown => Some(Agent::start(&[loops.child.id()], &[])?),
             };
             // The first calls after an agent's start find cold caches, and a protocol that is not yet known.
             loops.run()?;
@@ -100,7 +100,7 @@ pub(crate) fn throughput() -> Result<Throughput> {
     let mut throughput = Throughput { kept: None, lost: None };
     for pause in PAUSES {
         let mut loops = Loops::start("http", pause)?;
-        let agent = Agent::start(loops.child.id(), &[])?;
+        let agent = Agent::start(&[loops.child.id()], &[])?;
         let times = loops.run()?;
         let rate = 1e9 / times.get("all").context("no number of calls")?;
         let losses = agent.stop(0)?.losses;

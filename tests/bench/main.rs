@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use carriers::Plan;
 use cases::Case;
 use clap::Parser;
 use states::{Measured, State};
@@ -70,8 +71,12 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<()> {
+    let duration = Duration::from_secs(options.seconds);
+    let plan = Plan { rounds: options.rounds, duration, paused: options.paused };
     if options.only_carriers {
-        print!("{}", carriers::measure(options.rounds, Duration::from_secs(options.seconds), options.paused)?);
+        let mut text = String::new();
+        carriers::table(&mut text, &carriers::measure(plan)?)?;
+        print!("{text}");
         return Ok(());
     }
     let machine = report::Machine::read()?;
@@ -83,7 +88,7 @@ fn bench(options: &Options) -> Result<()> {
         print!("{text}");
         return Ok(());
     }
-    let duration = Duration::from_secs(options.seconds);
+    let carried = carriers::measure(plan)?;
     let endpoints = Endpoints::free()?;
     let _sink = Rotel::quiet(endpoints)?;
     let mut all = Vec::new();
@@ -101,7 +106,7 @@ fn bench(options: &Options) -> Result<()> {
         }
         all.push(Measurements { case, rounds });
     }
-    let mut text = report::write(&machine, options.seconds, &all, &engine::read()?, (&calls, &throughput))?;
+    let mut text = report::write(&machine, options.seconds, &all, &engine::read()?, (&calls, &throughput), &carried)?;
     text.push_str(&by_hand(&options.output));
     if let Some(folder) = options.output.parent() {
         fs::create_dir_all(folder)?;

@@ -13,6 +13,7 @@ use crate::{
     Measurements,
     agent::Cost,
     calls::{self, Calls, Throughput, Watched},
+    carriers::{self, Carried},
     cases,
     engine::Replay,
     states::{Measured, State},
@@ -69,6 +70,7 @@ pub(crate) fn write(
     all: &[Measurements],
     replays: &[Replay],
     (calls, throughput): (&Calls, &Throughput),
+    carried: &[Carried],
 ) -> Result<String> {
     let mut text = String::new();
     introduction(&mut text, machine, seconds, all)?;
@@ -76,7 +78,8 @@ pub(crate) fn write(
     self::calls(&mut text, calls, throughput)?;
     agent(&mut text, all)?;
     engine(&mut text, replays)?;
-    targets(&mut text, all, calls)?;
+    carriers(&mut text, carried)?;
+    targets(&mut text, all, calls, carriers::of_chain(carried)?)?;
     Ok(text)
 }
 
@@ -293,7 +296,20 @@ fn engine(text: &mut String, replays: &[Replay]) -> Result<()> {
     Ok(())
 }
 
-fn targets(text: &mut String, all: &[Measurements], calls: &Calls) -> Result<()> {
+fn carriers(text: &mut String, carried: &[Carried]) -> Result<()> {
+    writeln!(
+        text,
+        "## Contexts for other hosts\n\n\
+         The same loads, traced without a collector, with each kind of `--propagate` ([propagation.md](propagation.md)). A ratio is \
+         a kind's number divided by that of `off` in the same round.\n"
+    )?;
+    carriers::table(text, carried)?;
+    writeln!(text)?;
+    Ok(())
+}
+
+/// `chain`: the part of its throughput that the chain of services keeps when contexts are carried.
+fn targets(text: &mut String, all: &[Measurements], calls: &Calls, chain: f64) -> Result<()> {
     let throughput: fn(&Measured) -> f64 = |measured| measured.load.requests_per_second;
     let loss = |ratio: Option<Summary>| ratio.map(|ratio| 100.0 * (1.0 - ratio.median));
     let most = |numbers: Vec<Option<f64>>| numbers.into_iter().flatten().max_by(f64::total_cmp);
@@ -339,6 +355,12 @@ fn targets(text: &mut String, all: &[Measurements], calls: &Calls) -> Result<()>
     ] {
         target(what, number(call(state), "ns"), call(state).map(|ns| ns <= limit))?;
     }
+    let lost = 100.0 * (1.0 - chain);
+    target(
+        "at most 5 % of the chain's throughput lost with contexts for other hosts",
+        number(Some(lost), "%"),
+        Some(lost <= 5.0),
+    )?;
     target("no event or span lost", dropped.to_string(), Some(dropped == 0))?;
     Ok(())
 }

@@ -62,12 +62,12 @@ impl State {
             State::Sdk => measure(running.with_sdk.as_ref().context("no SDK here")?, None, warm_up, duration),
             State::Elsewhere => {
                 let idle = Idle::start()?;
-                let agent = Agent::start(idle.pid(), &[])?;
+                let agent = Agent::start(&[idle.pid()], &[])?;
                 measure(&running.plain, Some(agent), warm_up, duration)
             }
             State::Traced => {
                 let url = format!("http://127.0.0.1:{collector}");
-                let agent = Agent::start(running.plain.pid, &["--otlp", &url, "--protocol", "http/protobuf"])?;
+                let agent = Agent::start(&[running.plain.pid], &["--otlp", &url, "--protocol", "http/protobuf"])?;
                 measure(&running.plain, Some(agent), warm_up, duration)
             }
         }

@@ -19,9 +19,20 @@ const REQUESTS: usize = 40;
 /// Exports that the program makes before.
 const EXPORTS: usize = 3;
 
+/// Whether the program has exported spans before the agent came.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Connection {
+    Older,
+    Newer,
+}
+
 /// The shop's service under the SDK, which exports to a receiver: what syspan makes of the requests that come once it has exported some
 /// spans, and what it says.
-fn outcome(protocol: &str, environment: &[(&str, &str)], arguments: &[&str]) -> Result<(Outcome, String)> {
+fn outcome(
+    (protocol, connection): (&str, Connection),
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+) -> Result<(Outcome, String)> {
     let (postgres, downstream) = (Postgres::start()?, Downstream::start()?);
     let receiver = Receiver::start(protocol)?;
     let mut variables = postgres.environment();
@@ -41,14 +52,21 @@ fn outcome(protocol: &str, environment: &[(&str, &str)], arguments: &[&str]) -> 
     }
     variables.extend(environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
     let app = App::checkout_in_node(&variables)?;
-    let syspan = Syspan::run(&[app.pid()], &[&["--sql-text", "raw"], arguments].concat())?;
     let mut load = Load::connect(app.port(), 4)?;
     // One at a time: of an export only the beginning is looked at, and what a request alone leaves fits into that.
-    for number in 0..EXPORTS {
-        let before = receiver.spans()?;
-        load.run(1, |_| format!("/checkout?id={}", 1000 + number))?;
-        wait::until("the program's own spans", wait::START, || Ok((receiver.spans()? > before).then_some(())))?;
+    let exports = |load: &mut Load, count: usize| -> Result<()> {
+        for _ in 0..count {
+            let before = receiver.spans()?;
+            load.run(1, |_| format!("/checkout?id={REQUESTS}"))?;
+            wait::until("the program's own spans", wait::START, || Ok((receiver.spans()? > before).then_some(())))?;
+        }
+        Ok(())
+    };
+    if connection == Connection::Older {
+        exports(&mut load, 1)?;
     }
+    let syspan = Syspan::run(&[app.pid()], &[&["--sql-text", "raw"], arguments].concat())?;
+    exports(&mut load, EXPORTS)?;
     load.run(REQUESTS, |number| format!("/checkout?id={number}"))?;
     let check = syspan::output(&["check", "--pid", &app.pid().to_string()])?;
     Ok((syspan.stop()?, String::from_utf8(check.stdout)?))
@@ -79,10 +97,11 @@ const SAID: &str = "exports HTTP and SQL spans of its own, which are left to it"
 
 #[test]
 fn what_the_sdk_covers_is_left_to_it() -> Result<()> {
-    for protocol in ["http/protobuf", "grpc"] {
-        let (outcome, check) = outcome(protocol, &[], &[])?;
-        assert_eq!(counts(&outcome.spans), [0, 0, 0], "{protocol}: {}", outcome.messages);
-        assert!(outcome.messages.contains(SAID), "{protocol}: {}", outcome.messages);
+    use Connection::{Newer, Older};
+    for by in [("http/protobuf", Older), ("grpc", Older), ("grpc", Newer)] {
+        let (outcome, check) = outcome(by, &[], &[])?;
+        assert_eq!(counts(&outcome.spans), [0, 0, 0], "{by:?}: {}", outcome.messages);
+        assert!(outcome.messages.contains(SAID), "{by:?}: {}", outcome.messages);
         assert!(check.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{check}");
     }
     Ok(())
@@ -90,14 +109,15 @@ fn what_the_sdk_covers_is_left_to_it() -> Result<()> {
 
 #[test]
 fn what_it_does_not_cover_is_traced() -> Result<()> {
-    let (outcome, _) = outcome("http/protobuf", &[("OTEL_NODE_ENABLED_INSTRUMENTATIONS", "http")], &[])?;
+    let (outcome, _) =
+        outcome(("http/protobuf", Connection::Newer), &[("OTEL_NODE_ENABLED_INSTRUMENTATIONS", "http")], &[])?;
     assert_eq!(counts(&outcome.spans), [0, REQUESTS, 2 * REQUESTS], "{}", outcome.messages);
     Ok(())
 }
 
 #[test]
 fn all_of_it_if_that_is_wanted() -> Result<()> {
-    let (outcome, _) = outcome("http/protobuf", &[], &["--sdk", "trace"])?;
+    let (outcome, _) = outcome(("http/protobuf", Connection::Older), &[], &["--sdk", "trace"])?;
     assert_eq!(counts(&outcome.spans), [REQUESTS, REQUESTS, 2 * REQUESTS], "{}", outcome.messages);
     assert!(!outcome.messages.contains("of its own"), "{}", outcome.messages);
     Ok(())

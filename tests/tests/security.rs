@@ -397,13 +397,8 @@ fn node_of(folder: &Path, script: &Path, port: u16) -> Result<Command> {
 }
 
 #[test]
+#[cfg_attr(not(fuse), ignore = "there is no /dev/fuse (`modprobe fuse`)")]
 fn a_process_whose_files_hang_does_not_hold_up_others() -> Result<()> {
-    if !Path::new("/dev/fuse").exists() {
-        // Not eprintln, which libtest keeps to itself.
-        let name = "a_process_whose_files_hang_does_not_hold_up_others";
-        writeln!(std::io::stderr(), "SKIPPED {name}: there is no /dev/fuse (`modprobe fuse`)")?;
-        return Ok(());
-    }
     let (folder, other_folder) = (TempDir::with_prefix("security-")?, TempDir::with_prefix("security-")?);
     let (port, other_port) = (ports::free()?, ports::free()?);
     let hang = node_of(folder.path(), &syspan_tests::sources().join("apps/hostile/hang.py"), port)?;

@@ -18,14 +18,14 @@ pub(super) fn check(selectors: &Selectors) -> Result<ExitCode, Failure> {
     let proc = Proc::at("/proc");
     let candidates = Survey::candidates(&proc, selectors)?;
     let selected = selectors.select(&candidates, std::process::id())?;
-    let mut reader = Reader::new(Identifier::new(proc));
+    let mut reader = Reader::new(Identifier::new(proc.clone()));
     let answers: Vec<Answer> = selected.iter().map(|(pid, _)| reader.read(*pid)).collect();
     reader.wait(&answers, reader::LIMIT);
     let mut rows = vec![["PID".into(), "SERVICE".into(), "NAMED BY".into(), "SELECTED BY".into(), "EXECUTABLE".into()]];
     let mut instrumented = Vec::new();
     for ((pid, by), answer) in selected.iter().zip(&answers) {
         let Some(identity) = answer.best() else { continue };
-        if let Some(sign) = exporting::sign(&Proc::at("/proc"), *pid) {
+        if let Some(sign) = exporting::sign(&proc, *pid) {
             let service = harmless(identity.process.service_name()).into_owned();
             instrumented.push(format!(
                 "{service} (process {pid}) seems to export spans of its own ({sign}): once it is seen to, what they cover is left to it, \

@@ -15,6 +15,13 @@ const CALL_CODED: &[u8] = &[
     0xcd, 0x67, 0xb1, 0x3f,
 ];
 
+/// An attribute that every SDK gives its exports' Resource
+/// (<https://opentelemetry.io/docs/specs/semconv/resource/#telemetry-sdk>).
+const SDK: &[u8] = b"telemetry.sdk.language";
+/// How the message `Span` begins by Protocol Buffers: `trace_id`, field 1 of 16 bytes, then `span_id`, field 2 of 8 bytes.
+const TRACE_ID: &[u8] = &[0x0a, 16];
+const SPAN_ID: &[u8] = &[0x12, 8];
+
 /// Attributes that only such spans have, in the present and the former semantic conventions.
 const SERVER: &[&[u8]] = &[b"url.path", b"http.target", b"http.route"];
 const CLIENT: &[&[u8]] = &[b"url.full", b"http.url"];
@@ -67,12 +74,19 @@ impl Covered {
 /// What the first bytes of a call begin. `is_unknown`: of a connection whose protocol is not known, which may be gRPC.
 #[must_use]
 pub fn beginning(bytes: &[u8], is_unknown: bool) -> Beginning {
-    if is_unknown && (contains(bytes, CALL) || contains(bytes, CALL_CODED)) {
+    if is_unknown && (contains(bytes, CALL) || contains(bytes, CALL_CODED) || contains_spans(bytes)) {
         return Beginning::Spans;
     }
     let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let Some(rest) = line.strip_suffix(b" HTTP/1.1") else { return Beginning::Nothing };
     if rest.starts_with(b"POST ") && rest.ends_with(PATH) { Beginning::Spans } else { Beginning::Other }
+}
+
+/// Whether an SDK's message has spans. HPACK names a call once a connection and refers to that later (RFC 7541 §6.1), so of
+/// a connection that is older than the agent only the messages tell.
+fn contains_spans(bytes: &[u8]) -> bool {
+    let is_span = |at: usize| bytes.get(at + 18..).is_some_and(|rest| rest.starts_with(SPAN_ID));
+    contains(bytes, SDK) && memmem::find_iter(bytes, TRACE_ID).any(is_span)
 }
 
 /// What a piece of an export shows that its spans are of.
@@ -110,6 +124,17 @@ mod tests {
             assert_eq!(beginning(&headers, true), Beginning::Spans);
             assert_eq!(beginning(headers.split_at(path.len()).0, true), Beginning::Nothing);
         }
+    }
+
+    #[test]
+    fn messages_with_spans_are_exports_without_their_path() {
+        let span = [TRACE_ID, &[7; 16], SPAN_ID, &[8; 8], b"url.path"].concat();
+        let message = [b"\0\0\x50\0\0\0\0\0\x01telemetry.sdk.language".as_slice(), &span].concat();
+        assert_eq!(beginning(&message, true), Beginning::Spans);
+        assert_eq!(beginning(&message, false), Beginning::Nothing, "of a protocol that is known");
+        assert_eq!(beginning(&span, true), Beginning::Nothing, "spans of something else");
+        let metrics = [b"telemetry.sdk.language http.server.request.duration".as_slice(), TRACE_ID, &[7; 16]].concat();
+        assert_eq!(beginning(&metrics, true), Beginning::Nothing);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 #![allow(clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
 
 use crate::{
     event::{End, Time},
@@ -235,6 +237,50 @@ pub(crate) fn attributes(exchange: &Exchange) -> BTreeMap<String, String> {
     let told: BTreeMap<_, _> = exchange.attributes.iter().map(|(key, value)| (key.to_string(), text(value))).collect();
     assert_eq!(told.len(), exchange.attributes.len(), "keys are unique");
     told
+}
+
+/// Every exchange is opened once, requested at most once, and closed once, by the end of the connection.
+pub(crate) fn each_is_opened_and_closed_once(signals: &[Signal]) -> Result<(), TestCaseError> {
+    let (mut open, mut requested, mut next) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for signal in signals {
+        match signal {
+            Signal::Opened { exchange, .. } => {
+                prop_assert_eq!(*exchange, next);
+                next += 1;
+                open.insert(*exchange);
+            }
+            Signal::Requested(exchange) => {
+                prop_assert!(open.contains(exchange) && requested.insert(*exchange));
+            }
+            Signal::Closed(exchange, what) => {
+                prop_assert!(open.remove(exchange));
+                prop_assert!(what.start <= what.end);
+                attributes(what);
+            }
+            _ => {}
+        }
+    }
+    prop_assert!(open.is_empty());
+    Ok(())
+}
+
+/// The same calls, whole to the one and in pieces of `size` bytes to the other, are told alike until something is lost: once a
+/// rule was broken, it matters how much of the rest belongs to one call.
+pub(crate) fn cuts_do_not_matter_to(
+    [mut whole, mut cut]: [Driver; 2],
+    calls: impl Iterator<Item = (Role, Vec<u8>)>,
+    size: usize,
+) -> Result<(), TestCaseError> {
+    let is_lost = |signal: &Signal| matches!(signal, Signal::Lost(_) | Signal::Incomplete(_) | Signal::Abandon(_));
+    for (from, bytes) in calls {
+        whole.send(from, 1, &bytes);
+        bytes.chunks(size).for_each(|part| cut.send(from, 1, part));
+        if [&whole, &cut].iter().any(|driver| driver.signals.iter().any(is_lost)) {
+            return Ok(());
+        }
+        prop_assert_eq!(&whole.signals, &cut.signals);
+    }
+    Ok(())
 }
 
 /// The exchanges that were closed.

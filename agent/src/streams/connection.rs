@@ -12,8 +12,12 @@ use crate::{
 /// Beginnings of messages that are tried before a socket is given up, when its first bytes were seen: one for each side.
 const ATTEMPTS_FROM_START: u16 = 2;
 
-/// The same for a connection older than the agent: several messages may be under way, and a budget may have cut them.
+/// The same for a connection older than the agent: several messages may be under way, and a budget may have cut them. And for HTTP/2, which
+/// is not read: both sides say how they want to be spoken to before its first call shows whether spans are exported by it.
 const ATTEMPTS_MIDWAY: u16 = 16;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes from the middle of a message say little: so many pieces of it (1 MiB in reads of 4 KiB) count as one beginning.
 const PIECES: u16 = 256;
@@ -40,6 +44,8 @@ enum Stage {
     Sniffing {
         /// Beginnings that no protocol wanted.
         attempts: u16,
+        /// How many of them there may be.
+        limit: u16,
         /// Pieces since then that begin nothing.
         pieces: u16,
     },
@@ -62,12 +68,13 @@ impl Connection {
     /// A socket of which no byte was seen yet.
     #[must_use]
     pub fn new(socket: Socket) -> Self {
+        let limit = if socket.origin == Origin::Unknown { ATTEMPTS_MIDWAY } else { ATTEMPTS_FROM_START };
         let [read, write] = socket.positions.map_or([None; 2], |positions| positions.map(Some));
         Self {
             socket,
             flows: [Flow::starting_at(read), Flow::starting_at(write)],
             last: None,
-            stage: Stage::Sniffing { attempts: 0, pieces: 0 },
+            stage: Stage::Sniffing { attempts: 0, limit, pieces: 0 },
             role: None,
         }
     }
@@ -276,6 +283,11 @@ impl Connection {
         }
         let Some((registration, from)) = found else {
             if !too_short {
+                if let Stage::Sniffing { limit, .. } = &mut self.stage
+                    && held.starts_with(HTTP2_PREFACE)
+                {
+                    *limit = ATTEMPTS_MIDWAY;
+                }
                 flow(&mut self.flows, direction).drop_held();
                 self.refuse(from_start, turned, signals);
             }
@@ -311,8 +323,7 @@ impl Connection {
 
     /// Nobody wanted the beginning of a message.
     fn refuse(&mut self, from_start: bool, turned: bool, signals: &mut Signals) {
-        let limit = if from_start { ATTEMPTS_FROM_START } else { ATTEMPTS_MIDWAY };
-        let Stage::Sniffing { attempts, pieces } = &mut self.stage else { return };
+        let Stage::Sniffing { attempts, limit, pieces } = &mut self.stage else { return };
         if !turned {
             *pieces += u16::from(!from_start);
             if *pieces < PIECES {
@@ -321,7 +332,7 @@ impl Connection {
         }
         *pieces = 0;
         *attempts += 1;
-        if *attempts >= limit {
+        if *attempts >= *limit {
             signals.push(Signal::Abandon(Loss::UnknownProtocol));
         }
     }

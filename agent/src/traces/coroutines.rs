@@ -128,7 +128,7 @@ impl Coroutines {
     pub fn has_read(&mut self, task: Task) {
         if let Some(context) = task.context() {
             self.reading.put(task.strand(), context);
-        } else {
+        } else if !self.reading.is_empty() {
             self.reading.pop(&task.strand());
         }
     }

@@ -192,7 +192,7 @@ impl Relays {
         let (thread, strand) = ((task.pid, task.tid), task.strand());
         if matches!(strand, Strand::Coroutine(..)) {
             self.threads.put(thread, Last { turn: task.turn, strand, direction });
-        } else {
+        } else if !self.threads.is_empty() {
             self.threads.pop(&thread);
         }
     }

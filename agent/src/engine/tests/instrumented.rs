@@ -46,6 +46,21 @@ fn what_is_below_a_request_that_is_left_is_below_its_caller() {
     assert_eq!((parent.span_id.to_string().as_str(), parent.evidence), ("b7ad6b7169203331", Evidence::Header));
 }
 
+/// gRPC: the first call comes after both sides have said how they want to be spoken to.
+#[test]
+fn exports_by_grpc_are_seen_behind_the_settings() {
+    let mut world = world();
+    let collector = world.connect(EXPORTER, 4317);
+    world.write(EXPORTER, collector, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    world.read(EXPORTER, collector, "\0\0\0\x04\0\0\0\0\0");
+    world.write(EXPORTER, collector, "\0\0\0\x04\x01\0\0\0\0");
+    world.write(EXPORTER, collector, "/opentelemetry.proto.collector.trace.v1.TraceService/Export url.path url.full");
+    request(&mut world, "/in");
+    let run = world.run();
+    let paths: Vec<_> = run.spans.iter().filter_map(|span| span.string("url.path")).collect();
+    assert!(paths.is_empty(), "{paths:?}");
+}
+
 #[test]
 fn what_no_export_covers_is_traced() {
     let mut world = world();

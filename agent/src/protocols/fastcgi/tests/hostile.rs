@@ -1,11 +1,12 @@
 //! Bytes come from strangers.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::protocols::{PROTOCOLS, testing::attributes};
+use crate::protocols::{
+    PROTOCOLS,
+    testing::{attributes, cuts_do_not_matter_to, each_is_opened_and_closed_once},
+};
 
 const NEW: Hint = Hint { port: 9000, from_start: true };
 const OLDER: Hint = Hint { from_start: false, ..NEW };
@@ -171,26 +172,7 @@ proptest! {
             }
         }
         driver.end_both(role(own), End::Closed, 100);
-        let (mut open, mut requested, mut next) = (BTreeSet::new(), BTreeSet::new(), 0);
-        for signal in &driver.signals {
-            match signal {
-                Signal::Opened { exchange, .. } => {
-                    prop_assert_eq!(*exchange, next);
-                    next += 1;
-                    open.insert(*exchange);
-                }
-                Signal::Requested(exchange) => {
-                    prop_assert!(open.contains(exchange) && requested.insert(*exchange));
-                }
-                Signal::Closed(exchange, what) => {
-                    prop_assert!(open.remove(exchange));
-                    prop_assert!(what.start <= what.end);
-                    attributes(what);
-                }
-                _ => {}
-            }
-        }
-        prop_assert!(open.is_empty());
+        each_is_opened_and_closed_once(&driver.signals)?;
     }
 
     /// Cutting the calls differently changes nothing, as long as nothing is lost.
@@ -199,18 +181,8 @@ proptest! {
         acts in proptest::collection::vec((any::<bool>(), proptest::collection::vec(piece(), 1..6)), 0..12),
         size in 1..30_usize,
     ) {
-        let (mut whole, mut cut) = (driver(Server), driver(Server));
-        for (from, pieces) in acts {
-            let bytes = pieces.concat();
-            whole.send(role(from), 1, &bytes);
-            bytes.chunks(size).for_each(|part| cut.send(role(from), 1, part));
-            // After a rule was broken, how much of the rest belongs to one call matters.
-            let lost = |signal: &Signal| matches!(signal, Signal::Lost(_) | Signal::Incomplete(_) | Signal::Abandon(_));
-            if [&whole, &cut].iter().any(|driver| driver.signals.iter().any(lost)) {
-                return Ok(());
-            }
-            prop_assert_eq!(&whole.signals, &cut.signals);
-        }
+        let calls = acts.into_iter().map(|(from, pieces)| (role(from), pieces.concat()));
+        cuts_do_not_matter_to([driver(Server), driver(Server)], calls, size)?;
     }
 
     /// Whichever calls are not seen, no response is given to another request: the status repeats the path.
