@@ -1,10 +1,13 @@
-//! Which goroutine a thread is running, or which coroutine ([`crate::python`]). Go keeps its description (`runtime.g`) where the thread finds it at once, on x86-64 in
+//! Which goroutine a thread is running, or which coroutine ([`crate::python`], [`crate::java`]). Go keeps its description (`runtime.g`) where the thread finds it at once, on x86-64 in
 //! thread-local storage and on arm64 in a register, and its id in that description. The agent says where (`GoLayout`).
 
 use aya_ebpf::helpers::generated;
 use syspan_abi::{GoLayout, watch, works_for};
 
-use crate::{config::config, hooks::handover::handed_by, python::python_context, socket::kernel, task, thread::Caller};
+use crate::{
+    config::config, hooks::handover::handed_by, java::virtual_thread, python::python_context, socket::kernel, task,
+    thread::Caller,
+};
 
 /// The goroutine that a thread is running.
 pub struct Current {
@@ -19,11 +22,9 @@ pub struct Current {
 /// The calling thread's.
 #[inline(always)]
 pub fn current(caller: Caller) -> Current {
-    if caller.watch & watch::TASKS != 0 {
-        return Current { id: polled(caller.go.g as i64 as u64) as u32, works_for: 0, relation: works_for::TASK };
-    }
-    if caller.watch & watch::CONTEXTS != 0 {
-        return Current { id: python_context() as u32, works_for: 0, relation: works_for::CONTEXT };
+    if caller.watch & watch::COROUTINES != 0 {
+        let told = coroutine(caller.watch as u64, caller.go.g as i64 as u64);
+        return Current { id: told as u32, works_for: 0, relation: (told >> 32) as u16 };
     }
     if caller.go.id == 0 {
         return Current { id: 0, works_for: 0, relation: works_for::STARTED };
@@ -71,12 +72,31 @@ pub extern "C" fn goroutine(offset: u64, id: u64, parent: u64, registers: u64) -
     user(g.wrapping_add(id)) as u32 as u64 | started_by << 32
 }
 
-/// The id of the Tokio task that the calling thread polls: a word at this distance from its thread pointer; 0 while it polls none.
+/// Which coroutine the calling thread runs, by what is watched of its process: what tells it apart (0: it runs none), and above that the
+/// [`works_for`] constant that says what that is.
 ///
-/// A function of its own, as [`goroutine`].
+/// A function of its own, as [`goroutine`]; one for all, so that what comes after it is not followed once for each.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub extern "C" fn polled(offset: u64) -> u64 {
+pub extern "C" fn coroutine(watched: u64, offset: u64) -> u64 {
+    let watched = watched as u32;
+    if watched & watch::TASKS != 0 {
+        return told(polled(offset), works_for::TASK);
+    }
+    if watched & watch::CONTEXTS != 0 {
+        return told(python_context(), works_for::CONTEXT);
+    }
+    told(virtual_thread(), works_for::TASK)
+}
+
+#[inline(always)]
+fn told(id: u64, relation: u16) -> u64 {
+    id & u32::MAX as u64 | (relation as u64) << 32
+}
+
+/// The id of the Tokio task that the calling thread polls: a word at this distance from its thread pointer; 0 while it polls none.
+#[inline(always)]
+fn polled(offset: u64) -> u64 {
     user(task::member::<u64>(config!(offsets.task_thread_pointer)).wrapping_add(offset))
 }
 

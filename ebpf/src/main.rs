@@ -19,6 +19,7 @@ mod config;
 mod emit;
 mod goroutine;
 mod hooks;
+mod java;
 mod maps;
 mod payload;
 mod propagate;

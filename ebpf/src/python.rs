@@ -16,10 +16,8 @@ pub static PYTHONS: LruHashMap<u32, PythonLayout> = LruHashMap::with_max_entries
 /// The calling thread's context: the low 32 bits of its address without the last four, which are 0; 0: none, or it is not known.
 ///
 /// The thread is looked up by its id, for the interpreter knows which one runs only while that holds its lock, and not in a system call.
-/// A function of its own, so that the verifier checks it once and not for each way to it.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn python_context() -> u64 {
+#[inline(always)]
+pub fn python_context() -> u64 {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: a map value that only the agent writes.
     let Some(layout) = (unsafe { PYTHONS.get(pid) }) else { return 0 };

@@ -16,6 +16,15 @@ pub fn member<T: Copy + Default>(offset: u32) -> T {
     kernel(unsafe { bpf_get_current_task() }, offset)
 }
 
+/// The calling thread's id as it knows it itself: in the innermost of its pid namespaces.
+#[inline(always)]
+pub fn own_id() -> u32 {
+    let ids: u64 = member(config!(offsets.task_ids));
+    let level: u32 = kernel(ids, config!(offsets.pid_level));
+    let own = level as u64 * config!(offsets.pid_next) as u64;
+    kernel(ids.wrapping_add(own), config!(offsets.pid_number))
+}
+
 /// The calling task as an address whose type the verifier knows (since 5.11).
 #[inline(always)]
 fn typed() -> u64 {

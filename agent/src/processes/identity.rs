@@ -16,6 +16,7 @@ use super::{
     attributes::resource_attributes,
     cgroup::Cgroup,
     goroutines::Layout,
+    java,
     name::{Facts, Name, NameSource},
     proc::{Proc, Stat},
     python,
@@ -80,13 +81,16 @@ pub struct Identity {
     pub tokio_task: Option<i32>,
     /// Where it keeps the contexts of its threads, if it runs a CPython for which that is known.
     pub python: Option<python::Layout>,
+    /// Where it keeps which virtual threads its threads carry, if it is a Java process for which that is known.
+    pub java: Option<java::Layout>,
 }
 
 impl Identity {
     /// Whether there may be more to it than was found when it was read: an interpreter may not have been loaded then.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        self.python.is_none() && self.exe.as_deref().is_some_and(python::is_python)
+        let runs = |interpreter: fn(&Path) -> bool| self.exe.as_deref().is_some_and(interpreter);
+        (self.python.is_none() && runs(python::is_python)) || (self.java.is_none() && runs(java::is_java))
     }
 }
 
@@ -121,7 +125,7 @@ impl Identifier {
         let executable = self.executables.inspect(&self.proc.exe_file(pid));
         let owner = self.owner(pid);
         let identity = self.describe(pid, &stat, facts, name, executable, owner.as_deref());
-        Some(Identity { python: python::find(&self.proc, pid), ..identity })
+        Some(Identity { python: python::find(&self.proc, pid), java: java::find(&self.proc, pid), ..identity })
     }
 
     /// Who a process is as far as the kernel alone knows, which never has to wait; `None` once it has ended.
@@ -137,14 +141,18 @@ impl Identifier {
     /// has ended, whose copy it was and its id is all that is known.
     #[must_use]
     pub fn inherit(&self, parent: &Identity, child: Pid) -> Identity {
-        let python = if parent.is_unfinished() { python::find(&self.proc, child) } else { parent.python };
+        let (python, java) = if parent.is_unfinished() {
+            (python::find(&self.proc, child), java::find(&self.proc, child))
+        } else {
+            (parent.python, parent.java)
+        };
         let Some(stat) = self.proc.stat(child) else {
             let process = Process { pid: child, started: 0, ..Process::clone(&parent.process) }.without_instance();
             return Identity { process: Arc::new(process), ..parent.clone() };
         };
         let mut process = Process { pid: child, started: stat.started, ..Process::clone(&parent.process) };
         self.distinguish(&mut process, &stat);
-        Identity { process: Arc::new(process), python, ..parent.clone() }
+        Identity { process: Arc::new(process), python, java, ..parent.clone() }
     }
 
     fn describe(
@@ -175,7 +183,16 @@ impl Identifier {
             set(&mut process.resource, "service.instance.id", instance);
         }
         let process = Arc::new(process);
-        Identity { process, source: name.source, exe: facts.exe, goroutines, net_http, tokio_task, python: None }
+        Identity {
+            process,
+            source: name.source,
+            exe: facts.exe,
+            goroutines,
+            net_http,
+            tokio_task,
+            python: None,
+            java: None,
+        }
     }
 
     /// Sets what is different for every process.

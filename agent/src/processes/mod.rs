@@ -2,7 +2,7 @@
 //!
 //! [`selector`] decides which, [`identity`] says who (with [`name`] for the service's name), [`reader`] asks it on threads
 //! that may wait, [`table`] remembers it while they run. All of it comes from `/proc` ([`proc`]) and the executable ([`runtime`],
-//! [`goroutines`], [`python`], [`tokio`]).
+//! [`goroutines`], [`java`], [`python`], [`tokio`]).
 
 pub mod attributes;
 pub mod cgroup;
@@ -11,7 +11,11 @@ pub mod exporting;
 pub(crate) mod fake;
 mod functions;
 pub mod goroutines;
+mod hotspot;
 pub mod identity;
+pub mod java;
+mod library;
+mod memory;
 pub mod name;
 pub mod proc;
 pub mod python;

@@ -281,6 +281,12 @@ impl Proc {
         Some(lines.filter_map(|line| mapping(&line)).filter(|mapping| wanted(&mapping.path)).collect())
     }
 
+    /// A process's memory, which can be read by addresses. Some of it may be a file that is slow to come: not for a thread that must not wait.
+    #[must_use]
+    pub fn memory(&self, pid: Pid) -> Option<File> {
+        File::open(self.path(pid, "mem")).ok()
+    }
+
     /// Which network namespace a process is in: equal links mean the same one.
     #[must_use]
     pub fn network_namespace(&self, pid: Pid) -> Option<PathBuf> {

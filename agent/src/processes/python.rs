@@ -6,20 +6,11 @@
 //! objects look different (debugging, free-threaded). Threads are told apart by what `pthread_self` says, which is the thread pointer
 //! on x86-64 alone.
 
-use std::{fs::File, path::Path};
-
-use object::{
-    Endianness,
-    elf::{FileHeader64, PT_LOAD},
-    read::{
-        ReadCache,
-        elf::{FileHeader as _, ProgramHeader as _},
-    },
-};
+use std::path::Path;
 
 use super::{
+    library,
     proc::{Mapping, Proc},
-    symbols::Symbols,
 };
 use crate::event::Pid;
 
@@ -29,10 +20,6 @@ const NAME: &str = "python3";
 const FILES: [&str; 2] = ["python3.", "libpython3."];
 /// The interpreter's state.
 const RUNTIME: &[u8] = b"_PyRuntime";
-/// An executable has some ten program headers and some tens of sections; tables of thousands are an attempt to make its reader work.
-const MAX_HEADERS: u16 = 1024;
-/// Addresses of segments are counted in pages.
-const PAGE: u64 = 4096;
 
 /// Where it is, and byte offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +72,11 @@ pub fn find(proc: &Proc, pid: Pid) -> Option<Layout> {
         return None;
     }
     let mappings = proc.mappings(pid, |path| minor(path).is_some())?;
-    // A file's first mapping is its first segment's, for the kernel maps them in their order.
     let first =
         |(at, mapping): &(usize, &Mapping)| !mappings.iter().take(*at).any(|before| before.path == mapping.path);
     mappings.iter().enumerate().filter(first).find_map(|(_, mapping)| {
         let members = Members::of(minor(&mapping.path)?)?;
-        let runtime = address(proc.file_in(pid, &mapping.path)?, mapping)?;
+        let [runtime] = library::addresses(proc.file_in(pid, &mapping.path)?, mapping, [RUNTIME])?;
         Some(Layout { interpreter: runtime.checked_add(members.main.into())?, members })
     })
 }
@@ -105,31 +91,8 @@ fn minor(path: &Path) -> Option<u32> {
     (rest.is_empty() || rest.starts_with(".so")).then(|| minor.parse().ok())?
 }
 
-/// Where the interpreter's state is in a process that has mapped the beginning of the file there.
-fn address(file: File, mapping: &Mapping) -> Option<u64> {
-    let data = &ReadCache::new(file);
-    let header = FileHeader64::<Endianness>::parse(data).ok()?;
-    let endian = header.endian().ok()?;
-    if header.e_phnum.get(endian) > MAX_HEADERS || header.e_shnum.get(endian) > MAX_HEADERS {
-        return None;
-    }
-    let segments = header.program_headers(endian, data).ok()?;
-    let first = segments.iter().find(|segment| segment.p_type(endian) == PT_LOAD)?;
-    let page = |address: u64| address / PAGE * PAGE;
-    if mapping.offset != page(first.p_offset(endian)) {
-        return None;
-    }
-    let base = mapping.start.checked_sub(page(first.p_vaddr(endian)))?;
-    base.checked_add(Symbols::Exported.value(&header.sections(endian, data).ok()?, endian, data, RUNTIME)?)
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use std::io::Write as _;
-
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -149,30 +112,5 @@ mod tests {
     fn unknown_versions_are_left_alone() {
         assert!((8..=13).all(|minor| Members::of(minor).is_some()));
         assert!([0, 7, 14, 99].iter().all(|minor| Members::of(*minor).is_none()));
-    }
-
-    fn address_in(bytes: &[u8]) -> Option<u64> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(bytes).unwrap();
-        address(file.reopen().unwrap(), &Mapping { start: 0x7000_0000, offset: 0, path: file.path().to_owned() })
-    }
-
-    #[test]
-    fn a_file_without_the_symbol_is_no_interpreter() {
-        assert_eq!(address_in(&std::fs::read(std::env::current_exe().unwrap()).unwrap()), None);
-        assert_eq!(address_in(b"\x7fELF\x02\x01"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn damaged_files_do_not_panic(damage in proptest::collection::vec((0..4096_usize, any::<u8>()), 1..12)) {
-            let mut bytes = std::fs::read("/bin/true").unwrap();
-            for (at, value) in damage {
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = value;
-                }
-            }
-            let _ = address_in(&bytes);
-        }
     }
 }

