@@ -4,7 +4,14 @@
 use aya_ebpf::helpers::generated;
 use syspan_abi::{GoLayout, watch, works_for};
 
-use crate::{config::config, hooks::handover::handed_by, python::python_context, socket::kernel, task, thread::Caller};
+use crate::{
+    config::config,
+    hooks::{copy::tell_coroutine, handover::handed_by},
+    python::{python_context, told},
+    socket::kernel,
+    task,
+    thread::Caller,
+};
 
 /// The goroutine that a thread is running.
 pub struct Current {
@@ -23,7 +30,11 @@ pub fn current(caller: Caller) -> Current {
         return Current { id: polled(caller.go.g as i64 as u64) as u32, works_for: 0, relation: works_for::TASK };
     }
     if caller.watch & watch::CONTEXTS != 0 {
-        return Current { id: python_context() as u32, works_for: 0, relation: works_for::CONTEXT };
+        let id = told(python_context());
+        if caller.watch & watch::COPIES != 0 && id != 0 {
+            tell_coroutine(caller.pid as u64, id as u64);
+        }
+        return Current { id, works_for: 0, relation: works_for::CONTEXT };
     }
     if caller.go.id == 0 {
         return Current { id: 0, works_for: 0, relation: works_for::STARTED };

@@ -54,6 +54,8 @@ pub enum Kind {
     Thread = 10,
     /// [`ProcessEvent`]: the goroutine that the thread was running is about to have a request sent by another one.
     Goroutine = 11,
+    /// [`CoroutineEvent`].
+    Coroutine = 12,
     /// [`propagation::ContextEvent`].
     Context = 16,
 }
@@ -212,6 +214,32 @@ pub struct ProcessEvent {
     pub reserved: u32,
 }
 
+/// How many coroutines above a new one are told: the tasks that a request's task waits for begin others of their own, seldom more than two or three
+/// deep.
+pub const ANCESTORS: usize = 4;
+
+/// A coroutine of Python has begun: its context was made as a copy of the one that was current.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoroutineEvent {
+    /// Header: the new one is its `goroutine`, and `time` when it began.
+    pub header: Header,
+    /// In which it began, in which that one began, and so on.
+    pub ancestors: [Ancestor; ANCESTORS],
+}
+
+/// A coroutine, by its context.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ancestor {
+    /// When it began, ns; 0: that was not seen.
+    pub began: u64,
+    /// The address of its context as in [`Header::goroutine`]; 0: there is none.
+    pub context: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// Value of the process table.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -234,6 +262,8 @@ pub mod watch {
     pub const CONTEXTS: u32 = 4;
     /// Which Tokio task its threads poll: the task's id is at [`GoLayout::g`](super::GoLayout::g) from the thread pointer.
     pub const TASKS: u32 = 8;
+    /// Which of Python's contexts are made as copies of which.
+    pub const COPIES: u32 = 16;
 }
 
 /// Where a process that runs CPython keeps what is read of a thread's context: its threads' states are a list.
@@ -368,7 +398,8 @@ pub struct Offsets {
     pub regs_number: u32,
     /// Where it has the register that holds the address of Go's `runtime.g`; 0 where that is in thread-local storage.
     pub regs_goroutine: u32,
-    /// In the registers of a program that is probed: that of a method's receiver in Go's internal ABI.
+    /// In the registers of a program that is probed: that of a method's receiver in Go's internal ABI, and of what a function of
+    /// C returns.
     pub regs_receiver: u32,
     /// The same: that of the address of the running goroutine's `runtime.g`.
     pub regs_running: u32,
@@ -497,6 +528,7 @@ const _: () = assert!(size_of::<DataEvent>() == 40 + 24);
 const _: () = assert!(size_of::<SocketEvent>() == 40 + 16 + 32 + 8 + MAX_PATH + 4 + 16 + 16);
 const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
 const _: () = assert!(size_of::<ProcessEvent>() == 40 + 8);
+const _: () = assert!(size_of::<CoroutineEvent>() == 40 + ANCESTORS * 16);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
 const _: () = assert!(size_of::<PythonLayout>() == 8 + 4 * 4);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
