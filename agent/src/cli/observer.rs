@@ -249,7 +249,10 @@ impl Observer {
         match record {
             Record::Event(event) => {
                 match &event {
-                    Event::Data(Data { task, .. }) | Event::Context(Context { task, .. }) => {
+                    // What begins a coroutine is told right before the first bytes that it moves.
+                    Event::Data(Data { task, .. })
+                    | Event::Context(Context { task, .. })
+                    | Event::Coroutine { task, .. } => {
                         if self.dismissed.contains(&task.pid) {
                             return;
                         }
@@ -387,8 +390,8 @@ impl Observer {
             if let Some(http) = current.and_then(|identity| identity.net_http) {
                 capture.watch_net_http(*pid, &proc.exe_file(*pid), &http);
             }
-            if let Some(layout) = current.and_then(|identity| identity.python) {
-                capture.follow_contexts(*pid, layout);
+            if let Some(python) = current.and_then(|identity| identity.python.as_ref()) {
+                capture.follow_contexts(*pid, python);
             }
             if current.is_some_and(hands_work_over) {
                 capture.watch_wakes(*pid);

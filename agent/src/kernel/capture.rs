@@ -315,14 +315,19 @@ impl Capture {
         });
     }
 
-    /// Tells of a process, which runs CPython, in which context its threads do what.
-    pub fn follow_contexts(&mut self, pid: Pid, layout: python::Layout) {
-        let python::Layout { interpreter, members } = layout;
-        let python::Members { main: _, threads, next, thread_id, context } = members;
-        match self.pythons.insert(pid, PythonLayout { interpreter, threads, next, thread_id, context }, 0) {
-            Ok(()) => self.change(pid, |observed| observed.watch |= watch::CONTEXTS),
-            Err(error) => tracing::debug!(pid, %error, "contexts are not told"),
+    /// Tells of a process, which runs CPython, in which context its threads do what, and which is a copy of which.
+    pub fn follow_contexts(&mut self, pid: Pid, python: &python::Interpreter) {
+        let python::Interpreter { layout: python::Layout { interpreter, members }, copies } = python;
+        let &python::Members { main: _, threads, next, thread_id, context } = members;
+        let layout = PythonLayout { interpreter: *interpreter, threads, next, thread_id, context };
+        if let Err(error) = self.pythons.insert(pid, layout, 0) {
+            tracing::debug!(pid, %error, "contexts are not told");
+            return;
         }
+        let is_copying = copies.as_ref().is_some_and(|copies| self.probes.watch_copies(&mut self.ebpf, pid, copies));
+        self.change(pid, |observed| {
+            observed.watch |= watch::CONTEXTS | if is_copying { watch::COPIES } else { 0 };
+        });
     }
 
     /// Tells of a process which of its threads wakes and starts which.

@@ -78,8 +78,8 @@ pub struct Identity {
     pub net_http: Option<NetHttp>,
     /// Where it keeps the id of the Tokio task that a thread polls, if that is known ([`Executable::tokio_task`]).
     pub tokio_task: Option<i32>,
-    /// Where it keeps the contexts of its threads, if it runs a CPython for which that is known.
-    pub python: Option<python::Layout>,
+    /// Where it keeps the contexts of its threads, and copies them, if it runs a CPython for which that is known.
+    pub python: Option<python::Interpreter>,
 }
 
 impl Identity {
@@ -137,7 +137,7 @@ impl Identifier {
     /// has ended, whose copy it was and its id is all that is known.
     #[must_use]
     pub fn inherit(&self, parent: &Identity, child: Pid) -> Identity {
-        let python = if parent.is_unfinished() { python::find(&self.proc, child) } else { parent.python };
+        let python = if parent.is_unfinished() { python::find(&self.proc, child) } else { parent.python.clone() };
         let Some(stat) = self.proc.stat(child) else {
             let process = Process { pid: child, started: 0, ..Process::clone(&parent.process) }.without_instance();
             return Identity { process: Arc::new(process), ..parent.clone() };

@@ -5,8 +5,10 @@
 //! (`tests/tests/contexts.rs` compares it with the version that is there). Of a version that is not in it nothing is read, nor of a build whose
 //! objects look different (debugging, free-threaded). Threads are told apart by what `pthread_self` says, which is the thread pointer
 //! on x86-64 alone.
+//!
+//! The function that copies contexts is exported too; where it returns is found in its code ([`returns`]).
 
-use std::{fs::File, path::Path};
+use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use object::{
     Endianness,
@@ -19,6 +21,8 @@ use object::{
 
 use super::{
     proc::{Mapping, Proc},
+    returns,
+    runtime::FileId,
     symbols::Symbols,
 };
 use crate::event::Pid;
@@ -29,10 +33,40 @@ const NAME: &str = "python3";
 const FILES: [&str; 2] = ["python3.", "libpython3."];
 /// The interpreter's state.
 const RUNTIME: &[u8] = b"_PyRuntime";
+/// The function that makes every copy of a context: `PyObject *PyContext_CopyCurrent(void)`.
+const COPY: &[u8] = b"PyContext_CopyCurrent";
 /// An executable has some ten program headers and some tens of sections; tables of thousands are an attempt to make its reader work.
 const MAX_HEADERS: u16 = 1024;
 /// Addresses of segments are counted in pages.
 const PAGE: u64 = 4096;
+
+/// What is found of it in a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interpreter {
+    /// Where its threads are.
+    pub layout: Layout,
+    /// Where it copies contexts, if its code is such as can be read.
+    pub copies: Option<Copies>,
+}
+
+/// The places where `PyContext_CopyCurrent` returns.
+#[derive(Debug, Clone)]
+pub struct Copies {
+    /// The file with its code, held open: who attaches probes must not wait for a file system.
+    pub file: Arc<File>,
+    /// As it was when it was read.
+    pub id: FileId,
+    /// The instructions, counted from the file's beginning, bytes.
+    pub returns: Vec<u64>,
+}
+
+impl PartialEq for Copies {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, &self.returns) == (other.id, &other.returns)
+    }
+}
+
+impl Eq for Copies {}
 
 /// Where it is, and byte offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +114,7 @@ pub fn is_python(exe: &Path) -> bool {
 
 /// Finds it in a process; `None` also where the interpreter is not loaded yet. (The executable may have been started just now.)
 #[must_use]
-pub fn find(proc: &Proc, pid: Pid) -> Option<Layout> {
+pub fn find(proc: &Proc, pid: Pid) -> Option<Interpreter> {
     if !cfg!(target_arch = "x86_64") || !is_python(&proc.exe(pid)?) {
         return None;
     }
@@ -90,8 +124,12 @@ pub fn find(proc: &Proc, pid: Pid) -> Option<Layout> {
         |(at, mapping): &(usize, &Mapping)| !mappings.iter().take(*at).any(|before| before.path == mapping.path);
     mappings.iter().enumerate().filter(first).find_map(|(_, mapping)| {
         let members = Members::of(minor(&mapping.path)?)?;
-        let runtime = address(proc.file_in(pid, &mapping.path)?, mapping)?;
-        Some(Layout { interpreter: runtime.checked_add(members.main.into())?, members })
+        let (runtime, copies) = read(proc.file_in(pid, &mapping.path)?, mapping)?;
+        if copies.is_none() {
+            tracing::debug!(pid, "which of its contexts are copies of which is not seen: its code is not such as is known");
+        }
+        let layout = Layout { interpreter: runtime.checked_add(members.main.into())?, members };
+        Some(Interpreter { layout, copies })
     })
 }
 
@@ -105,9 +143,11 @@ fn minor(path: &Path) -> Option<u32> {
     (rest.is_empty() || rest.starts_with(".so")).then(|| minor.parse().ok())?
 }
 
-/// Where the interpreter's state is in a process that has mapped the beginning of the file there.
-fn address(file: File, mapping: &Mapping) -> Option<u64> {
-    let data = &ReadCache::new(file);
+/// Where the interpreter's state is in a process that has mapped the beginning of the file there, and where it copies contexts.
+fn read(file: File, mapping: &Mapping) -> Option<(u64, Option<Copies>)> {
+    let metadata = file.metadata().ok()?;
+    let id = FileId { device: metadata.dev(), inode: metadata.ino(), changed: metadata.ctime() };
+    let data = &ReadCache::new(&file);
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
     if header.e_phnum.get(endian) > MAX_HEADERS || header.e_shnum.get(endian) > MAX_HEADERS {
@@ -120,7 +160,11 @@ fn address(file: File, mapping: &Mapping) -> Option<u64> {
         return None;
     }
     let base = mapping.start.checked_sub(page(first.p_vaddr(endian)))?;
-    base.checked_add(Symbols::Exported.value(&header.sections(endian, data).ok()?, endian, data, RUNTIME)?)
+    let sections = header.sections(endian, data).ok()?;
+    let symbol = |name| Symbols::Exported.value(&sections, endian, data, name);
+    let runtime = base.checked_add(symbol(RUNTIME)?)?;
+    let returns = symbol(COPY).and_then(|function| returns::find(segments, endian, data, function));
+    Some((runtime, returns.map(|returns| Copies { file: Arc::new(file), id, returns })))
 }
 
 #[cfg(test)]
@@ -154,7 +198,8 @@ mod tests {
     fn address_in(bytes: &[u8]) -> Option<u64> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        address(file.reopen().unwrap(), &Mapping { start: 0x7000_0000, offset: 0, path: file.path().to_owned() })
+        let mapping = Mapping { start: 0x7000_0000, offset: 0, path: file.path().to_owned() };
+        Some(read(file.reopen().unwrap(), &mapping)?.0)
     }
 
     #[test]
