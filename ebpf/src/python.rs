@@ -37,6 +37,13 @@ pub extern "C" fn python_context() -> u64 {
     0
 }
 
+/// [`PythonLayout::copy`] of a process.
+#[inline(always)]
+pub fn copy_register(pid: u32) -> Option<u32> {
+    // SAFETY: a map value that only the agent writes.
+    unsafe { PYTHONS.get(pid) }.map(|layout| layout.copy)
+}
+
 /// A context as it is told: the low 32 bits of its address without the last four, which are 0.
 #[inline(always)]
 pub fn told(address: u64) -> u32 {

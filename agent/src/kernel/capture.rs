@@ -319,7 +319,8 @@ impl Capture {
     pub fn follow_contexts(&mut self, pid: Pid, python: &python::Interpreter) {
         let python::Interpreter { layout: python::Layout { interpreter, members }, copies } = python;
         let &python::Members { main: _, threads, next, thread_id, context } = members;
-        let layout = PythonLayout { interpreter: *interpreter, threads, next, thread_id, context };
+        let copy = copies.as_ref().map_or(0, |copies| copies.results.register);
+        let layout = PythonLayout { interpreter: *interpreter, threads, next, thread_id, context, copy, reserved: 0 };
         if let Err(error) = self.pythons.insert(pid, layout, 0) {
             tracing::debug!(pid, %error, "contexts are not told");
             return;

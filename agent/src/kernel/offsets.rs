@@ -28,7 +28,7 @@ const GOROUTINE: (Option<&str>, u32) = (Some("thread.fsbase"), 0);
 const GOROUTINE: (Option<&str>, u32) = (None, 28 * 8); // x28
 
 /// Where `struct pt_regs` has, at the beginning of a Go function, its first argument (a method's receiver) and the address of the
-/// running goroutine's `runtime.g` (Go's internal ABI since 1.17). The first is also where a C function has its result at its end.
+/// running goroutine's `runtime.g` (Go's internal ABI since 1.17).
 #[cfg(target_arch = "x86_64")]
 const GO_FUNCTION: (u32, u32) = (80, 8); // rax, r14
 #[cfg(target_arch = "aarch64")]

@@ -90,7 +90,7 @@ impl Probes {
 
     /// Puts the program where this process copies Python's contexts, unless it is there. Says whether it is there now.
     pub(super) fn watch_copies(&mut self, ebpf: &mut Ebpf, pid: Pid, copies: &Copies) -> bool {
-        let places: Vec<_> = copies.returns.iter().map(|&place| (COPIED, place)).collect();
+        let places: Vec<_> = copies.results.places.iter().map(|&place| (COPIED, place)).collect();
         let file = format!("/proc/self/fd/{}", copies.file.as_raw_fd());
         self.put(ebpf, pid, Path::new(&file), copies.id, &places, "which of its tasks begin which")
     }

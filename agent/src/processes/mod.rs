@@ -16,7 +16,7 @@ pub mod name;
 pub mod proc;
 pub mod python;
 pub mod reader;
-mod returns;
+mod results;
 pub mod runtime;
 pub mod script;
 pub mod selector;

@@ -6,7 +6,7 @@
 //! objects look different (debugging, free-threaded). Threads are told apart by what `pthread_self` says, which is the thread pointer
 //! on x86-64 alone.
 //!
-//! The function that copies contexts is exported too; where it returns is found in its code ([`returns`]).
+//! The function that copies contexts is exported too; where it has made one is found in its code ([`results`]).
 
 use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
@@ -21,7 +21,7 @@ use object::{
 
 use super::{
     proc::{Mapping, Proc},
-    returns,
+    results::{self, Results},
     runtime::FileId,
     symbols::Symbols,
 };
@@ -49,20 +49,20 @@ pub struct Interpreter {
     pub copies: Option<Copies>,
 }
 
-/// The places where `PyContext_CopyCurrent` returns.
+/// Where `PyContext_CopyCurrent` has made a copy.
 #[derive(Debug, Clone)]
 pub struct Copies {
     /// The file with its code, held open: who attaches probes must not wait for a file system.
     pub file: Arc<File>,
     /// As it was when it was read.
     pub id: FileId,
-    /// The instructions, counted from the file's beginning, bytes.
-    pub returns: Vec<u64>,
+    /// The places in it.
+    pub results: Results,
 }
 
 impl PartialEq for Copies {
     fn eq(&self, other: &Self) -> bool {
-        (self.id, &self.returns) == (other.id, &other.returns)
+        (self.id, &self.results) == (other.id, &other.results)
     }
 }
 
@@ -163,8 +163,8 @@ fn read(file: File, mapping: &Mapping) -> Option<(u64, Option<Copies>)> {
     let sections = header.sections(endian, data).ok()?;
     let symbol = |name| Symbols::Exported.value(&sections, endian, data, name);
     let runtime = base.checked_add(symbol(RUNTIME)?)?;
-    let returns = symbol(COPY).and_then(|function| returns::find(segments, endian, data, function));
-    Some((runtime, returns.map(|returns| Copies { file: Arc::new(file), id, returns })))
+    let results = symbol(COPY).and_then(|function| results::find(segments, endian, data, function));
+    Some((runtime, results.map(|results| Copies { file: Arc::new(file), id, results })))
 }
 
 #[cfg(test)]

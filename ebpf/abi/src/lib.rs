@@ -280,6 +280,10 @@ pub struct PythonLayout {
     pub thread_id: u32,
     /// The pointer to its context.
     pub context: u32,
+    /// In the registers of a thread that has just made a copy of its context, where the program is put: that with the copy's address.
+    pub copy: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Processes whose Python contexts are told at a time.
@@ -398,8 +402,7 @@ pub struct Offsets {
     pub regs_number: u32,
     /// Where it has the register that holds the address of Go's `runtime.g`; 0 where that is in thread-local storage.
     pub regs_goroutine: u32,
-    /// In the registers of a program that is probed: that of a method's receiver in Go's internal ABI, and of what a function of
-    /// C returns.
+    /// In the registers of a program that is probed: that of a method's receiver in Go's internal ABI.
     pub regs_receiver: u32,
     /// The same: that of the address of the running goroutine's `runtime.g`.
     pub regs_running: u32,
@@ -530,7 +533,7 @@ const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
 const _: () = assert!(size_of::<ProcessEvent>() == 40 + 8);
 const _: () = assert!(size_of::<CoroutineEvent>() == 40 + ANCESTORS * 16);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
-const _: () = assert!(size_of::<PythonLayout>() == 8 + 4 * 4);
+const _: () = assert!(size_of::<PythonLayout>() == 8 + 6 * 4);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
 const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 10 * 4 + 8);
 

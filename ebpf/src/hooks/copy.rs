@@ -1,10 +1,10 @@
 //! Python: in which coroutine another one was begun. Each has a context of its own (`contextvars`, PEP 567), made as a copy of the one that is
 //! current then: by `asyncio.create_task`, `loop.call_soon`, `asyncio.to_thread`, gevent's `spawn`.
 //!
-//! `PyContext_CopyCurrent` makes them all. The program is put where it returns, at the very instructions (user-space probes, since 3.5): it then
-//! has the new context as its result, and the current one is still the other. (A probe that the kernel itself sets at returns would change the return
-//! address on the stack, which greenlets copy away and back.) A program's copies are many more than what they do on connections, so they are only kept
-//! here, and told when they are first seen to move bytes.
+//! `PyContext_CopyCurrent` makes them all. The program is put where it has the new one in a register (user-space probes, since 3.5), and the
+//! current one is still the other. (A probe that the kernel itself sets at returns would change the return address on the stack, which greenlets
+//! copy away and back, and on some kernels make a system call that sandboxes refuse.) Most copies never move bytes, so they are only kept here, and
+//! told when they are first seen to.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -17,9 +17,8 @@ use aya_ebpf::{
 use syspan_abi::{ANCESTORS, Ancestor, CoroutineEvent, Header, Kind, watch, works_for};
 
 use crate::{
-    config::config,
     emit,
-    python::{are_alike, python_context, told},
+    python::{self, are_alike, python_context, told},
     socket::kernel,
     thread,
 };
@@ -46,7 +45,7 @@ struct Coroutine {
 #[map]
 static COROUTINES: LruHashMap<Context, Coroutine> = LruHashMap::with_max_entries(16_384, 0);
 
-/// `PyContext_CopyCurrent() -> PyObject *`, where it returns.
+/// In `PyContext_CopyCurrent() -> PyObject *`, where it has made the copy.
 #[uprobe]
 pub fn python_copied(registers: ProbeContext) -> u32 {
     let both = bpf_get_current_pid_tgid();
@@ -54,9 +53,10 @@ pub fn python_copied(registers: ProbeContext) -> u32 {
     if thread::observed(pid).is_none_or(|observed| observed.watch & watch::COPIES == 0) {
         return 0;
     }
-    let copy: u64 = kernel(registers.as_ptr() as u64, config!(offsets.regs_receiver));
+    let Some(register) = python::copy_register(pid) else { return 0 };
+    let copy: u64 = kernel(registers.as_ptr() as u64, register);
     let current = python_context();
-    // Where it fails it returns nothing, and code that it shares with other functions may return something else.
+    // Where it fails there is nothing, and in code that it shares with other functions there may be something else.
     if copy == 0 || current == 0 || copy == current || !are_alike(copy, current) {
         return 0;
     }
