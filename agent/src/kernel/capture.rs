@@ -315,7 +315,7 @@ impl Capture {
         });
     }
 
-    /// Tells of a process, which runs CPython, in which context its threads do what, and which is a copy of which.
+    /// Tells of a process, which runs CPython, in which context its threads do what.
     pub fn follow_contexts(&mut self, pid: Pid, python: &python::Interpreter) {
         let python::Interpreter { layout: python::Layout { interpreter, members }, copies } = python;
         let &python::Members { main: _, threads, next, thread_id, context } = members;
@@ -325,10 +325,14 @@ impl Capture {
             tracing::debug!(pid, %error, "contexts are not told");
             return;
         }
-        let is_copying = copies.as_ref().is_some_and(|copies| self.probes.watch_copies(&mut self.ebpf, pid, copies));
-        self.change(pid, |observed| {
-            observed.watch |= watch::CONTEXTS | if is_copying { watch::COPIES } else { 0 };
-        });
+        self.change(pid, |observed| observed.watch |= watch::CONTEXTS);
+    }
+
+    /// Tells of a process, which copies its contexts at these places, which of them is made in which.
+    pub fn watch_copies(&mut self, pid: Pid, copies: &python::Copies) {
+        if self.probes.watch_copies(&mut self.ebpf, pid, copies) {
+            self.change(pid, |observed| observed.watch |= watch::COPIES);
+        }
     }
 
     /// Tells of a process which of its threads wakes and starts which.

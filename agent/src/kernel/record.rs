@@ -7,7 +7,8 @@ use syspan_abi::{ANCESTORS, Kind, MAX_PATH, direction, end, origin, propagation:
 
 use super::insertion::Insertion;
 use crate::event::{
-    Address, Ancestor, Context, Coroutine, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor,
+    Address, Ancestor, Context, Coroutine, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time,
+    WorksFor,
 };
 
 const AF_UNIX: u32 = 1;

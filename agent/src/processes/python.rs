@@ -126,7 +126,10 @@ pub fn find(proc: &Proc, pid: Pid) -> Option<Interpreter> {
         let members = Members::of(minor(&mapping.path)?)?;
         let (runtime, copies) = read(proc.file_in(pid, &mapping.path)?, mapping)?;
         if copies.is_none() {
-            tracing::debug!(pid, "which of its contexts are copies of which is not seen: its code is not such as is known");
+            tracing::debug!(
+                pid,
+                "which of its contexts are copies of which is not seen: its code is not such as is known"
+            );
         }
         let layout = Layout { interpreter: runtime.checked_add(members.main.into())?, members };
         Some(Interpreter { layout, copies })

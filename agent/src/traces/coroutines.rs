@@ -301,7 +301,8 @@ impl Coroutines {
         let has_returned = |call: &Call| self.callers.get(&call.node).is_some_and(|caller| caller.returned);
         let since = since.max(received);
         let own = calls.into_iter().filter(|call| call.start >= since && has_returned(call));
-        let mut decisions: Vec<(Decision, Likeness)> = own.map(|call| ((call.node, request, evidence), call.sort)).collect();
+        let mut decisions: Vec<(Decision, Likeness)> =
+            own.map(|call| ((call.node, request, evidence), call.sort)).collect();
         if is_its_own || has_read {
             let begun = beginning.and_then(|beginning| self.begun.pop(&beginning)).unwrap_or_default();
             let its = begun.iter().filter(|begun| begun.branch >= since && has_returned(&begun.call));

@@ -75,7 +75,12 @@ pub fn python_copied(registers: ProbeContext) -> u32 {
         }
     }
     let new = Coroutine { event: CoroutineEvent { header, ancestors }, told: 0 };
-    let _ = COROUTINES.insert(Context { pid, address: header.goroutine }, new, BPF_ANY as u64);
+    let key = Context { pid, address: header.goroutine };
+    match COROUTINES.get_ptr_mut(key) {
+        // SAFETY: as above. Addresses are soon used again, and this costs less than another insertion.
+        Some(before) => unsafe { *before = new },
+        None => _ = COROUTINES.insert(key, new, BPF_ANY as u64),
+    }
     0
 }
 
@@ -85,7 +90,9 @@ pub fn python_copied(registers: ProbeContext) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn tell_coroutine(pid: u64, context: u64) -> u64 {
-    let Some(coroutine) = COROUTINES.get_ptr_mut(Context { pid: pid as u32, address: context as u32 }) else { return 0 };
+    let Some(coroutine) = COROUTINES.get_ptr_mut(Context { pid: pid as u32, address: context as u32 }) else {
+        return 0;
+    };
     // SAFETY: a map value, which nobody else uses while the coroutine runs.
     unsafe {
         if (*coroutine).told == 0 && emit::notice(&raw const (*coroutine).event) {

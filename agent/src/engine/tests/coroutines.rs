@@ -236,18 +236,7 @@ impl Loop {
         });
         let ops = ops.iter().copied().collect();
         let told = !self.shown;
-        self.tasks.push(Task {
-            address,
-            began,
-            ancestors,
-            told,
-            ops,
-            number,
-            parent,
-            waits_for: 0,
-            given: None,
-            sort,
-        });
+        self.tasks.push(Task { address, began, ancestors, told, ops, number, parent, waits_for: 0, given: None, sort });
         self.ready.push_back(self.tasks.len() - 1);
         self.tasks.len() - 1
     }
@@ -348,13 +337,7 @@ fn score(seed: u64, scripts: &[Script], requests: usize, shown: bool) -> Score {
 }
 
 /// The same of some spans alone.
-fn score_of(
-    seed: u64,
-    scripts: &[Script],
-    requests: usize,
-    shown: bool,
-    counts: impl Fn(&Span) -> bool,
-) -> Score {
+fn score_of(seed: u64, scripts: &[Script], requests: usize, shown: bool, counts: impl Fn(&Span) -> bool) -> Score {
     let pool = [2, 4, 20][seed as usize % 3];
     let clients = [1, 4, 16, 32][seed as usize / 3 % 4];
     judge(&Loop::new(seed, pool, clients, shown).run(scripts, requests), 0, counts)
