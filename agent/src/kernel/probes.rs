@@ -92,7 +92,11 @@ impl Probes {
     pub(super) fn watch_copies(&mut self, ebpf: &mut Ebpf, pid: Pid, copies: &Copies) -> bool {
         let places: Vec<_> = copies.results.places.iter().map(|&place| (COPIED, place)).collect();
         let file = format!("/proc/self/fd/{}", copies.file.as_raw_fd());
-        self.put(ebpf, pid, Path::new(&file), copies.id, &places, "which of its tasks begin which")
+        let is_there = self.put(ebpf, pid, Path::new(&file), copies.id, &places, "which of its tasks begin which");
+        if !is_there {
+            tracing::warn!(pid, "--python-tasks: no probes in this process, see `syspan doctor`");
+        }
+        is_there
     }
 
     /// Puts programs at places of a file, for one process, or none of them. `what` they show.
