@@ -531,10 +531,10 @@ const _: () = assert!(size_of::<DataEvent>() == 40 + 24);
 const _: () = assert!(size_of::<SocketEvent>() == 40 + 16 + 32 + 8 + MAX_PATH + 4 + 16 + 16);
 const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
 const _: () = assert!(size_of::<ProcessEvent>() == 40 + 8);
-const _: () = assert!(size_of::<CoroutineEvent>() == 40 + ANCESTORS * 16);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
 const _: () = assert!(size_of::<PythonLayout>() == 8 + 6 * 4);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
+const _: () = assert!(size_of::<CoroutineEvent>() == 40 + ANCESTORS * 16);
 const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 10 * 4 + 8);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.
