@@ -34,6 +34,8 @@ pub struct Events {
     pub thread: u64,
     /// Goroutines were about to have others send requests.
     pub goroutine: u64,
+    /// Coroutines that had begun in others were first seen.
+    pub coroutine: u64,
     /// Sockets were announced.
     pub socket: u64,
     /// Bytes were moved: one for each system call (or message of a call) that moved some on a followed socket.
@@ -53,6 +55,7 @@ impl Events {
             Event::Wake { .. } => &mut self.wake,
             Event::Thread { .. } => &mut self.thread,
             Event::Goroutine { .. } => &mut self.goroutine,
+            Event::Coroutine { .. } => &mut self.coroutine,
             Event::Socket(_) => &mut self.socket,
             Event::Data(_) => &mut self.data,
             Event::Context(_) => &mut self.context,
@@ -64,14 +67,15 @@ impl Events {
 
     /// Each kind's name, as in recordings, and its count.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, u64); 9] {
-        let Self { process, exit, wake, thread, goroutine, socket, data, context, end } = *self;
+    pub fn by_kind(&self) -> [(&'static str, u64); 10] {
+        let Self { process, exit, wake, thread, goroutine, coroutine, socket, data, context, end } = *self;
         [
             ("process", process),
             ("exit", exit),
             ("wake", wake),
             ("thread", thread),
             ("goroutine", goroutine),
+            ("coroutine", coroutine),
             ("socket", socket),
             ("data", data),
             ("context", context),

@@ -207,6 +207,7 @@ impl Engine {
             Event::Wake { task, woken, futex, .. } => self.traces.tracker.woke(task, woken, futex),
             Event::Thread { task, started, .. } => self.traces.tracker.thread_started(task, started),
             Event::Goroutine { task, .. } => self.traces.tracker.goroutine_appeared(task),
+            Event::Coroutine { time, task, ancestors } => self.traces.tracker.coroutine_began(task, time, &ancestors),
             Event::Context(Context { socket, direction, position, trace_id, span_id, .. }) => {
                 let role = if direction == Direction::Write { Role::Client } else { Role::Server };
                 let span_id = span_id.map(SpanId);

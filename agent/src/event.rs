@@ -71,6 +71,16 @@ pub enum Coroutine {
     Context(u32),
 }
 
+/// A coroutine in which another one began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its context ([`Coroutine::Context`]).
+    pub context: u32,
+    /// When it began itself; `None`: that was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Time>,
+}
+
 /// A line of execution: what happens on one happens one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Strand {
@@ -364,6 +374,16 @@ pub enum Event {
         /// Which, and who started it.
         task: Task,
     },
+    /// A coroutine that is known by its context is first seen to do something: since when it is this one that has the address, and in which others
+    /// it was begun.
+    Coroutine {
+        /// When it began: its context was made.
+        time: Time,
+        /// The thread that did it, and the new coroutine.
+        task: Task,
+        /// Whose context was copied, in which that one began, and so on; not all, if there are many.
+        ancestors: Vec<Ancestor>,
+    },
     /// A socket was connected, accepted, or seen for the first time.
     Socket(Socket),
     /// Bytes were moved.
@@ -413,6 +433,7 @@ impl Event {
             | Event::Wake { time, .. }
             | Event::Thread { time, .. }
             | Event::Goroutine { time, .. }
+            | Event::Coroutine { time, .. }
             | Event::Exit { time, .. }
             | Event::End { time, .. }
             | Event::Lost { time, .. }

@@ -5,7 +5,12 @@ use aya_ebpf::helpers::generated;
 use syspan_abi::{GoLayout, watch, works_for};
 
 use crate::{
-    config::config, hooks::handover::handed_by, java::virtual_thread, python::python_context, socket::kernel, task,
+    config::config,
+    hooks::{copy::tell_coroutine, handover::handed_by},
+    java::virtual_thread,
+    python::{self, python_context},
+    socket::kernel,
+    task,
     thread::Caller,
 };
 
@@ -24,6 +29,9 @@ pub struct Current {
 pub fn current(caller: Caller) -> Current {
     if caller.watch & watch::COROUTINES != 0 {
         let told = coroutine(caller.watch as u64, caller.go.g as i64 as u64);
+        if caller.watch & watch::COPIES != 0 && told as u32 != 0 {
+            tell_coroutine(caller.pid as u64, told & u32::MAX as u64);
+        }
         return Current { id: told as u32, works_for: 0, relation: (told >> 32) as u16 };
     }
     if caller.go.id == 0 {
@@ -84,7 +92,7 @@ pub extern "C" fn coroutine(watched: u64, offset: u64) -> u64 {
         return told(polled(offset), works_for::TASK);
     }
     if watched & watch::CONTEXTS != 0 {
-        return told(python_context(), works_for::CONTEXT);
+        return told(python::told(python_context()) as u64, works_for::CONTEXT);
     }
     told(virtual_thread(), works_for::TASK)
 }

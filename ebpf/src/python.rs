@@ -13,7 +13,7 @@ const MAX_THREADS: u32 = 64;
 #[map]
 pub static PYTHONS: LruHashMap<u32, PythonLayout> = LruHashMap::with_max_entries(MAX_PYTHONS, 0);
 
-/// The calling thread's context: the low 32 bits of its address without the last four, which are 0; 0: none, or it is not known.
+/// The address of the calling thread's context; 0: none, or it is not known.
 ///
 /// The thread is looked up by its id, for the interpreter knows which one runs only while that holds its lock, and not in a system call.
 #[inline(always)]
@@ -28,9 +28,29 @@ pub fn python_context() -> u64 {
             break;
         }
         if user(thread.wrapping_add(layout.thread_id as u64)) == own {
-            return user(thread.wrapping_add(layout.context as u64)) >> 4 & u32::MAX as u64;
+            return user(thread.wrapping_add(layout.context as u64));
         }
         thread = user(thread.wrapping_add(layout.next as u64));
     }
     0
+}
+
+/// [`PythonLayout::copy`] of a process.
+#[inline(always)]
+pub fn copy_register(pid: u32) -> Option<u32> {
+    // SAFETY: a map value that only the agent writes.
+    unsafe { PYTHONS.get(pid) }.map(|layout| layout.copy)
+}
+
+/// A context as it is told: the low 32 bits of its address without the last four, which are 0.
+#[inline(always)]
+pub fn told(address: u64) -> u32 {
+    (address >> 4) as u32
+}
+
+/// Whether two objects of the interpreter are of one type, which stands behind their counts of references.
+#[inline(always)]
+pub fn are_alike(one: u64, other: u64) -> bool {
+    const TYPE: u64 = 8;
+    user(one.wrapping_add(TYPE)) == user(other.wrapping_add(TYPE))
 }

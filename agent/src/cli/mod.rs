@@ -160,6 +160,9 @@ struct CaptureArgs {
     /// How traces are joined with those of other hosts: this touches traffic (docs/propagation.md)
     #[arg(long, value_enum, default_value_t = PropagateArg::Off)]
     propagate: PropagateArg,
+    /// See as well which tasks of Python begin which, which slows the programs that have many (docs/how-parents-are-found.md)
+    #[arg(long)]
+    python_tasks: bool,
 }
 
 /// What becomes of the traces.
@@ -275,7 +278,7 @@ fn ring_size(text: &str) -> Result<u32, String> {
 impl Default for CaptureArgs {
     fn default() -> Self {
         let Limits { head, sql } = Limits::DEFAULT;
-        Self { head_limit: head, sql_limit: sql, ring_size: None, propagate: PropagateArg::Off }
+        Self { head_limit: head, sql_limit: sql, ring_size: None, propagate: PropagateArg::Off, python_tasks: false }
     }
 }
 

@@ -67,6 +67,8 @@ pub(super) struct Observer {
     /// Processes of which it is not yet known what else the kernel can tell.
     unknown: Vec<(Pid, Answer)>,
     uring: HashSet<Pid>,
+    /// It is told as well which of Python's tasks begin which.
+    python_tasks: bool,
     held: Held,
 }
 
@@ -127,6 +129,7 @@ impl Observer {
             told: HashSet::new(),
             unknown: Vec::new(),
             uring: HashSet::new(),
+            python_tasks: args.python_tasks,
             held: Held::default(),
         })
     }
@@ -249,7 +252,10 @@ impl Observer {
         match record {
             Record::Event(event) => {
                 match &event {
-                    Event::Data(Data { task, .. }) | Event::Context(Context { task, .. }) => {
+                    // What begins a coroutine is told right before the first bytes that it moves.
+                    Event::Data(Data { task, .. })
+                    | Event::Context(Context { task, .. })
+                    | Event::Coroutine { task, .. } => {
                         if self.dismissed.contains(&task.pid) {
                             return;
                         }
@@ -372,7 +378,7 @@ impl Observer {
 
     /// Asks the kernel for what else it can tell of the processes that have become known.
     fn look_closer(&mut self) {
-        let Self { table, capture, proc, .. } = self;
+        let Self { table, capture, proc, python_tasks, .. } = self;
         self.unknown.retain(|(pid, answer)| {
             if answer.known().is_none() {
                 return table.is_current(*pid, answer);
@@ -387,8 +393,11 @@ impl Observer {
             if let Some(http) = current.and_then(|identity| identity.net_http) {
                 capture.watch_net_http(*pid, &proc.exe_file(*pid), &http);
             }
-            if let Some(layout) = current.and_then(|identity| identity.python) {
-                capture.follow_contexts(*pid, layout);
+            if let Some(python) = current.and_then(|identity| identity.python.as_ref()) {
+                capture.follow_contexts(*pid, python);
+                if let Some(copies) = python.copies.as_ref().filter(|_| *python_tasks) {
+                    capture.watch_copies(*pid, copies);
+                }
             }
             if let Some(layout) = current.and_then(|identity| identity.java) {
                 capture.follow_virtual_threads(*pid, layout);

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     accounts::Requests,
-    event::{Address, Coroutine, Limits},
+    event::{Address, Ancestor, Coroutine, Limits},
     processes::{Process, Runtime},
     traces::span::{Kind, Value},
 };
@@ -72,6 +72,12 @@ impl World {
     /// The thread runs this coroutine from now on.
     fn runs(&mut self, thread: Thread, coroutine: Coroutine) {
         self.coroutines.insert(thread, coroutine);
+    }
+
+    /// The coroutine that the thread runs is seen for the first time: when it began, and in which others.
+    fn began(&mut self, thread: Thread, time: Time, ancestors: Vec<Ancestor>) {
+        let task = self.task(thread);
+        self.events.push(Event::Coroutine { time, task, ancestors });
     }
 
     /// The thread waits for several files.

@@ -326,12 +326,22 @@ impl Capture {
     }
 
     /// Tells of a process, which runs CPython, in which context its threads do what.
-    pub fn follow_contexts(&mut self, pid: Pid, layout: python::Layout) {
-        let python::Layout { interpreter, members } = layout;
-        let python::Members { main: _, threads, next, thread_id, context } = members;
-        match self.pythons.insert(pid, PythonLayout { interpreter, threads, next, thread_id, context }, 0) {
-            Ok(()) => self.change(pid, |observed| observed.watch |= watch::CONTEXTS),
-            Err(error) => tracing::debug!(pid, %error, "contexts are not told"),
+    pub fn follow_contexts(&mut self, pid: Pid, python: &python::Interpreter) {
+        let python::Interpreter { layout: python::Layout { interpreter, members }, copies } = python;
+        let &python::Members { main: _, threads, next, thread_id, context } = members;
+        let copy = copies.as_ref().map_or(0, |copies| copies.results.register);
+        let layout = PythonLayout { interpreter: *interpreter, threads, next, thread_id, context, copy, reserved: 0 };
+        if let Err(error) = self.pythons.insert(pid, layout, 0) {
+            tracing::debug!(pid, %error, "contexts are not told");
+            return;
+        }
+        self.change(pid, |observed| observed.watch |= watch::CONTEXTS);
+    }
+
+    /// Tells of a process, which copies its contexts at these places, which of them is made in which.
+    pub fn watch_copies(&mut self, pid: Pid, copies: &python::Copies) {
+        if self.probes.watch_copies(&mut self.ebpf, pid, copies) {
+            self.change(pid, |observed| observed.watch |= watch::COPIES);
         }
     }
 

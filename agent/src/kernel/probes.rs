@@ -21,7 +21,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, makedev, open, statx};
 use super::programs::refusal;
 use crate::{
     event::Pid,
-    processes::runtime::{FileId, NetHttp},
+    processes::{
+        python::Copies,
+        runtime::{FileId, NetHttp},
+    },
 };
 
 /// The raw tracepoint of wake-ups, and its program.
@@ -29,8 +32,10 @@ const WAKES: &str = "sched_waking";
 /// The programs at net/http's functions.
 const ROUND_TRIP: &str = "go_round_trip";
 const CONNECTION_WRITE: &str = "go_connection_write";
+/// The program where Python's contexts are copied.
+const COPIED: &str = "python_copied";
 
-/// Processes that may have probes in their functions at a time; of those beyond, who hands what to whom is not told.
+/// Processes that may have probes in their functions at a time; of those beyond, what the probes show is not told.
 const MAX_PROBED: usize = 1024;
 
 /// What is attached for whom.
@@ -47,7 +52,7 @@ pub(super) struct Probes {
 impl Probes {
     /// Loads the programs, which takes privileges that attaching does not. Without them less is told, so a refusal is no error.
     pub(super) fn load(ebpf: &mut Ebpf) -> Self {
-        for name in [WAKES, ROUND_TRIP, CONNECTION_WRITE] {
+        for name in [WAKES, ROUND_TRIP, CONNECTION_WRITE, COPIED] {
             let loaded = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded).and_then(|program| match program {
                 Program::RawTracePoint(program) => program.load(),
                 Program::UProbe(program) => program.load(),
@@ -79,20 +84,45 @@ impl Probes {
     /// Puts the programs into this process's functions of net/http, unless they are there. `exe` is its executable (`/proc/PID/exe`),
     /// which must still be the file that the functions were looked up in. Says whether they are there now.
     pub(super) fn watch_net_http(&mut self, ebpf: &mut Ebpf, pid: Pid, exe: &Path, http: &NetHttp) -> bool {
+        let places = [(ROUND_TRIP, http.round_trip), (CONNECTION_WRITE, http.write)];
+        self.put(ebpf, pid, exe, http.file, &places, "whose requests its http.Client sends")
+    }
+
+    /// Puts the program where this process copies Python's contexts, unless it is there. Says whether it is there now.
+    pub(super) fn watch_copies(&mut self, ebpf: &mut Ebpf, pid: Pid, copies: &Copies) -> bool {
+        let places: Vec<_> = copies.results.places.iter().map(|&place| (COPIED, place)).collect();
+        let file = format!("/proc/self/fd/{}", copies.file.as_raw_fd());
+        let is_there = self.put(ebpf, pid, Path::new(&file), copies.id, &places, "which of its tasks begin which");
+        if !is_there {
+            tracing::warn!(pid, "--python-tasks: no probes in this process, see `syspan doctor`");
+        }
+        is_there
+    }
+
+    /// Puts programs at places of a file, for one process, or none of them. `what` they show.
+    fn put(
+        &mut self,
+        ebpf: &mut Ebpf,
+        pid: Pid,
+        path: &Path,
+        file: FileId,
+        places: &[(&'static str, u64)],
+        what: &'static str,
+    ) -> bool {
         if self.functions.contains_key(&pid) {
             return true;
         }
         if self.functions.len() >= MAX_PROBED {
-            tracing::warn!(pid, "too many processes have probes: whose requests its http.Client sends is not seen");
+            tracing::warn!(pid, "too many processes have probes: {what} is not seen");
             return false;
         }
         let links = self.functions.entry(pid).or_default();
-        for (name, offset) in [(ROUND_TRIP, http.round_trip), (CONNECTION_WRITE, http.write)] {
-            match attach(ebpf, name, pid, exe, http.file, offset) {
+        for &(name, offset) in places {
+            match attach(ebpf, name, pid, path, file, offset) {
                 Ok(link) => links.push((name, link)),
                 Err(error) => {
-                    tracing::info!(pid, error, "whose requests its http.Client sends is not seen");
-                    self.forget(ebpf, pid);
+                    tracing::info!(pid, error, "{what} is not seen");
+                    self.take_out(ebpf, pid);
                     return false;
                 }
             }
@@ -100,13 +130,18 @@ impl Probes {
         true
     }
 
-    /// Takes away what was attached for a process.
-    pub(super) fn forget(&mut self, ebpf: &mut Ebpf, pid: Pid) {
+    /// Takes the programs out of a process's functions.
+    fn take_out(&mut self, ebpf: &mut Ebpf, pid: Pid) {
         for (name, link) in self.functions.remove(&pid).unwrap_or_default() {
             if let Err(error) = function(ebpf, name).and_then(|program| program.detach(link)) {
                 tracing::warn!(pid, error = refusal(&error), "a probe stays");
             }
         }
+    }
+
+    /// Takes away what was attached for a process.
+    pub(super) fn forget(&mut self, ebpf: &mut Ebpf, pid: Pid) {
+        self.take_out(ebpf, pid);
         if self.watched.remove(&pid)
             && self.watched.is_empty()
             && let Some(link) = self.wakes.take()

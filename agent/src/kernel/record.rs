@@ -6,11 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use syspan_abi::{Kind, MAX_PATH, direction, end, origin, propagation::meaning, works_for};
+use syspan_abi::{ANCESTORS, Kind, MAX_PATH, direction, end, origin, propagation::meaning, works_for};
 
 use super::insertion::Insertion;
 use crate::event::{
-    Address, Context, Coroutine, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time, WorksFor,
+    Address, Ancestor, Context, Coroutine, Data, Direction, End, Event, Goroutine, Origin, Pid, Socket, Task, Time,
+    WorksFor,
 };
 
 const AF_UNIX: u32 = 1;
@@ -156,6 +157,10 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
         }
         k if k == Kind::Thread as u16 => Record::Event(Event::Thread { time, task, started: reader.u32()? }),
         k if k == Kind::Goroutine as u16 => Record::Event(Event::Goroutine { time, task }),
+        k if k == Kind::Coroutine as u16 => {
+            let ancestors = ancestors(&mut reader)?;
+            Record::Event(Event::Coroutine { time, task, ancestors })
+        }
         _ => return None,
     })
 }
@@ -196,6 +201,18 @@ fn runs(task: &mut Task, id: u32, other: u32, relation: u16) {
         _ => Some(WorksFor::StartedBy(other)),
     };
     task.goroutine = Some(Goroutine { id, works_for });
+}
+
+/// As many of `abi::Ancestor` as there are.
+fn ancestors(reader: &mut Reader<'_>) -> Option<Vec<Ancestor>> {
+    let mut found = Vec::new();
+    for _ in 0..ANCESTORS {
+        let (began, context, _reserved) = (reader.u64()?, reader.u32()?, reader.u32()?);
+        if context != 0 {
+            found.push(Ancestor { context, began: (began != 0).then_some(began) });
+        }
+    }
+    Some(found)
 }
 
 /// `abi::Positions`.

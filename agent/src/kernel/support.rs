@@ -325,16 +325,19 @@ fn capabilities(host: &Host) -> Vec<Check> {
 /// From this kernel on, uprobes were seen to take `CAP_SYS_ADMIN`; older ones give them for `CAP_PERFMON`.
 const UPROBES_FOR_ADMIN: (u32, u32) = (6, 18);
 
-/// Probes in functions of programs: of Go's net/http.
+/// Probes in functions of programs: of Go's net/http, of CPython.
 fn uprobes(host: &Host) -> Check {
     const NAME: &str = "uprobes";
     let admin = Capability::SysAdmin.is_in(host.capabilities().unwrap_or(0));
     if admin || host.kernel().is_none_or(|version| version < UPROBES_FOR_ADMIN) {
-        return Check::ok(NAME, "see for which request a Go program's http.Client sends another");
+        return Check::ok(
+            NAME,
+            "see for which request a Go program's http.Client sends another, and with --python-tasks which tasks begin which",
+        );
     }
     Check::warning(
         NAME,
-        "no permission to see for which request a Go program's http.Client sends another",
+        "no permission to see for which request a Go program's http.Client sends another, and which tasks of Python begin which",
         "run as root or grant CAP_SYS_ADMIN, or the parents of such calls have weaker evidence, or are missing",
     )
 }

@@ -79,8 +79,8 @@ pub struct Identity {
     pub net_http: Option<NetHttp>,
     /// Where it keeps the id of the Tokio task that a thread polls, if that is known ([`Executable::tokio_task`]).
     pub tokio_task: Option<i32>,
-    /// Where it keeps the contexts of its threads, if it runs a CPython for which that is known.
-    pub python: Option<python::Layout>,
+    /// Where it keeps the contexts of its threads, and copies them, if it runs a CPython for which that is known.
+    pub python: Option<python::Interpreter>,
     /// Where it keeps which virtual threads its threads carry, if it is a Java process for which that is known.
     pub java: Option<java::Layout>,
 }
@@ -144,7 +144,7 @@ impl Identifier {
         let (python, java) = if parent.is_unfinished() {
             (python::find(&self.proc, child), java::find(&self.proc, child))
         } else {
-            (parent.python, parent.java)
+            (parent.python.clone(), parent.java)
         };
         let Some(stat) = self.proc.stat(child) else {
             let process = Process { pid: child, started: 0, ..Process::clone(&parent.process) }.without_instance();

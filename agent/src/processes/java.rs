@@ -77,7 +77,13 @@ pub fn find(proc: &Proc, pid: Pid) -> Option<Layout> {
     }
     let mappings = proc.mappings(pid, |path| path.file_name().is_some_and(|name| name == LIBRARY))?;
     let first = mappings.first()?;
-    let symbols = library::addresses(proc.file_in(pid, &first.path)?, first, hotspot::SYMBOLS)?;
+    let symbols = library::inspect(&proc.file_in(pid, &first.path)?, first, |library| {
+        let mut addresses = [0; hotspot::SYMBOLS.len()];
+        for (address, name) in addresses.iter_mut().zip(hotspot::SYMBOLS) {
+            *address = library.address(name)?;
+        }
+        Some(addresses)
+    })?;
     layout(&proc.memory(pid)?, symbols)
 }
 

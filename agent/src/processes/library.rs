@@ -4,23 +4,53 @@ use std::fs::File;
 
 use object::{
     Endianness,
-    elf::{FileHeader64, PT_LOAD},
+    elf::{FileHeader64, PT_LOAD, ProgramHeader64},
     read::{
         ReadCache,
         elf::{FileHeader as _, ProgramHeader as _},
     },
 };
 
-use super::{proc::Mapping, symbols::Symbols};
+use super::{
+    proc::Mapping,
+    results::{self, Results},
+    symbols::{Sections, Symbols},
+};
 
 /// A library has some ten program headers and some tens of sections; tables of thousands are an attempt to make their reader work.
 const MAX_HEADERS: u16 = 1024;
 /// Addresses of segments are counted in pages.
 const PAGE: u64 = 4096;
 
-/// Where the symbols of these names, which the file exports, are in a process that has mapped its beginning there. A file's first mapping
-/// is that: the kernel maps its segments in their order.
-pub fn addresses<const N: usize>(file: File, first: &Mapping, names: [&[u8]; N]) -> Option<[u64; N]> {
+/// A file that a process has mapped.
+pub struct Library<'a> {
+    data: &'a ReadCache<&'a File>,
+    endian: Endianness,
+    segments: &'a [ProgramHeader64<Endianness>],
+    sections: Sections<'a, &'a ReadCache<&'a File>>,
+    /// What is added to the file's addresses.
+    base: u64,
+}
+
+impl Library<'_> {
+    /// The value of a symbol that it exports.
+    pub fn symbol(&self, name: &[u8]) -> Option<u64> {
+        Symbols::Exported.value(&self.sections, self.endian, self.data, name)
+    }
+
+    /// Where that is in the process.
+    pub fn address(&self, name: &[u8]) -> Option<u64> {
+        self.base.checked_add(self.symbol(name)?)
+    }
+
+    /// Where the function at this address of the file has what it is going to return.
+    pub fn results(&self, function: u64) -> Option<Results> {
+        results::find(self.segments, self.endian, self.data, function)
+    }
+}
+
+/// Looks at a file whose beginning a process has mapped there: a file's first mapping is that, for the kernel maps its segments in their order.
+pub fn inspect<T>(file: &File, first: &Mapping, look: impl FnOnce(&Library<'_>) -> Option<T>) -> Option<T> {
     let data = &ReadCache::new(file);
     let header = FileHeader64::<Endianness>::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -35,11 +65,7 @@ pub fn addresses<const N: usize>(file: File, first: &Mapping, names: [&[u8]; N])
     }
     let base = first.start.checked_sub(page(segment.p_vaddr(endian)))?;
     let sections = header.sections(endian, data).ok()?;
-    let mut found = [0; N];
-    for (place, name) in found.iter_mut().zip(names) {
-        *place = base.checked_add(Symbols::Exported.value(&sections, endian, data, name)?)?;
-    }
-    Some(found)
+    look(&Library { data, endian, segments, sections, base })
 }
 
 #[cfg(test)]
@@ -51,18 +77,22 @@ mod tests {
 
     use super::*;
 
-    fn addresses_in<const N: usize>(bytes: &[u8], names: [&[u8]; N]) -> Option<[u64; N]> {
+    fn address_in(bytes: &[u8], name: &[u8]) -> Option<u64> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let first = Mapping { start: 0x7000_0000, offset: 0, path: file.path().to_owned() };
-        addresses(file.reopen().unwrap(), &first, names)
+        inspect(&file.reopen().unwrap(), &first, |library| {
+            let address = library.address(name)?;
+            let _ = library.results(library.symbol(name)?);
+            Some(address)
+        })
     }
 
     #[test]
     fn a_file_without_the_symbol_says_nothing() {
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
-        assert_eq!(addresses_in(&own, [b"_PyRuntime"]), None);
-        assert_eq!(addresses_in(b"\x7fELF\x02\x01", [b"_PyRuntime"]), None);
+        assert_eq!(address_in(&own, b"_PyRuntime"), None);
+        assert_eq!(address_in(b"\x7fELF\x02\x01", b"_PyRuntime"), None);
     }
 
     proptest! {
@@ -74,7 +104,7 @@ mod tests {
                     *byte = value;
                 }
             }
-            let _ = addresses_in(&bytes, [b"main"]);
+            let _ = address_in(&bytes, b"main");
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod name;
 pub mod proc;
 pub mod python;
 pub mod reader;
+mod results;
 pub mod runtime;
 pub mod script;
 pub mod selector;

@@ -5,12 +5,16 @@
 //! (`tests/tests/contexts.rs` compares it with the version that is there). Of a version that is not in it nothing is read, nor of a build whose
 //! objects look different (debugging, free-threaded). Threads are told apart by what `pthread_self` says, which is the thread pointer
 //! on x86-64 alone.
+//!
+//! The function that copies contexts is exported too; where it has made one is found in its code ([`results`]).
 
-use std::path::Path;
+use std::{fs::File, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use super::{
     library,
     proc::{Mapping, Proc},
+    results::Results,
+    runtime::FileId,
 };
 use crate::event::Pid;
 
@@ -20,6 +24,36 @@ const NAME: &str = "python3";
 const FILES: [&str; 2] = ["python3.", "libpython3."];
 /// The interpreter's state.
 const RUNTIME: &[u8] = b"_PyRuntime";
+/// The function that makes every copy of a context: `PyObject *PyContext_CopyCurrent(void)`.
+const COPY: &[u8] = b"PyContext_CopyCurrent";
+
+/// What is found of it in a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interpreter {
+    /// Where its threads are.
+    pub layout: Layout,
+    /// Where it copies contexts, if its code is such as can be read.
+    pub copies: Option<Copies>,
+}
+
+/// Where `PyContext_CopyCurrent` has made a copy.
+#[derive(Debug, Clone)]
+pub struct Copies {
+    /// The file with its code, held open: who attaches probes must not wait for a file system.
+    pub file: Arc<File>,
+    /// As it was when it was read.
+    pub id: FileId,
+    /// The places in it.
+    pub results: Results,
+}
+
+impl PartialEq for Copies {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, &self.results) == (other.id, &other.results)
+    }
+}
+
+impl Eq for Copies {}
 
 /// Where it is, and byte offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +101,25 @@ pub fn is_python(exe: &Path) -> bool {
 
 /// Finds it in a process; `None` also where the interpreter is not loaded yet. (The executable may have been started just now.)
 #[must_use]
-pub fn find(proc: &Proc, pid: Pid) -> Option<Layout> {
+pub fn find(proc: &Proc, pid: Pid) -> Option<Interpreter> {
     if !cfg!(target_arch = "x86_64") || !is_python(&proc.exe(pid)?) {
         return None;
     }
     let mappings = proc.mappings(pid, |path| minor(path).is_some())?;
+    // A file's first mapping is its first segment's, for the kernel maps them in their order.
     let first =
         |(at, mapping): &(usize, &Mapping)| !mappings.iter().take(*at).any(|before| before.path == mapping.path);
     mappings.iter().enumerate().filter(first).find_map(|(_, mapping)| {
         let members = Members::of(minor(&mapping.path)?)?;
-        let [runtime] = library::addresses(proc.file_in(pid, &mapping.path)?, mapping, [RUNTIME])?;
-        Some(Layout { interpreter: runtime.checked_add(members.main.into())?, members })
+        let (runtime, copies) = read(proc.file_in(pid, &mapping.path)?, mapping)?;
+        if copies.is_none() {
+            tracing::debug!(
+                pid,
+                "which of its contexts are copies of which is not seen: its code is not such as is known"
+            );
+        }
+        let layout = Layout { interpreter: runtime.checked_add(members.main.into())?, members };
+        Some(Interpreter { layout, copies })
     })
 }
 
@@ -89,6 +131,17 @@ fn minor(path: &Path) -> Option<u32> {
     let (minor, rest) = rest.split_at_checked(digits)?;
     // Other builds have a letter there.
     (rest.is_empty() || rest.starts_with(".so")).then(|| minor.parse().ok())?
+}
+
+/// Where the interpreter's state is in a process that has mapped the beginning of the file there, and where it copies contexts.
+fn read(file: File, mapping: &Mapping) -> Option<(u64, Option<Copies>)> {
+    let metadata = file.metadata().ok()?;
+    let id = FileId { device: metadata.dev(), inode: metadata.ino(), changed: metadata.ctime() };
+    let (runtime, results) = library::inspect(&file, mapping, |library| {
+        let results = library.symbol(COPY).and_then(|function| library.results(function));
+        Some((library.address(RUNTIME)?, results))
+    })?;
+    Some((runtime, results.map(|results| Copies { file: Arc::new(file), id, results })))
 }
 
 #[cfg(test)]

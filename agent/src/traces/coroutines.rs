@@ -17,18 +17,28 @@
 //! Contexts also show where what a thread does in a turn does not follow from what it has read in it ([`super::tasks`]), for it has gone on with
 //! another coroutine in between.
 //!
+//! Where it is seen how contexts are made ([`Coroutines::began`]), as copies of those of the coroutines that begin others, this becomes sharper:
+//!
+//! - A coroutine that began after a request was received, and writes its response, was begun for it. Its calls are the request's whatever their sort, and
+//!   what the address was before does not matter.
+//! - The calls of the coroutines that it has begun in that time, and of those that these have begun, are the request's too (`handoff`). So are those that were
+//!   begun in a coroutine that has read the request itself.
+//!
 //! A context in which several things are under way at once (two calls, or two requests that it has read) is no coroutine's: programs with
 //! callbacks have a single one for everything. It proves nothing for a while.
 
 mod habits;
 
-use std::{collections::HashMap, num::NonZeroUsize};
+use std::{
+    collections::{HashMap, VecDeque},
+    num::NonZeroUsize,
+};
 
 use lru::LruCache;
 
 use self::habits::Habits;
 use crate::{
-    event::{Pid, Strand, Task, Time},
+    event::{Ancestor, Coroutine, Pid, Strand, Task, Time},
     protocols::likeness::Likeness,
     traces::{handoffs::Decision, span::Evidence, tracker::NodeId},
 };
@@ -38,6 +48,9 @@ const CONTEXT_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero")
 
 /// Threads remembered.
 const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
+
+/// Coroutines remembered that have begun others which made calls.
+const BEGINNER_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
 /// Calls of a context that wait for a response. One that makes more works for no request.
 const CALL_LIMIT: usize = 256;
@@ -57,11 +70,29 @@ struct Call {
     node: NodeId,
     start: Time,
     sort: Likeness,
+}
+
+/// A call that was made by a coroutine which another one has begun, or one that was begun by such.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    call: Call,
+    /// When the one began that this other one has begun itself.
+    branch: Time,
+}
+
+/// Who has made a call.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    context: Strand,
+    /// Its response was read.
     returned: bool,
 }
 
 #[derive(Debug, Default)]
 struct Context {
+    /// When the coroutine began that has the address now, if that was seen, and in which others it did: the nearest first.
+    began: Option<Time>,
+    ancestors: Vec<(Strand, Option<Time>)>,
     /// In the order of their beginnings.
     calls: Vec<Call>,
     /// The call that it made last, until its response is read.
@@ -104,8 +135,10 @@ pub struct Coroutines {
     habits: Habits,
     /// When the writer of such a request was last seen to have begun late.
     late: LruCache<(Pid, Likeness), Time>,
-    /// Who has made a call that waits, or is under way.
-    callers: HashMap<NodeId, Strand>,
+    /// Of calls that wait, or are under way.
+    callers: HashMap<NodeId, Caller>,
+    /// By a coroutine and when it began: the calls of those that it has begun, in their order. Some of them are known by now.
+    begun: LruCache<(Strand, Time), VecDeque<Begun>>,
     /// In which context threads have read something last.
     reading: LruCache<Strand, Strand>,
 }
@@ -118,6 +151,7 @@ impl Default for Coroutines {
             habits: Habits::default(),
             late: LruCache::new(SORT_LIMIT),
             callers: HashMap::new(),
+            begun: LruCache::new(BEGINNER_LIMIT),
             reading: LruCache::new(THREAD_LIMIT),
         }
     }
@@ -131,6 +165,14 @@ impl Coroutines {
         } else if !self.reading.is_empty() {
             self.reading.pop(&task.strand());
         }
+    }
+
+    /// A coroutine is first seen, which began then in these others: what was at its address before is over.
+    pub fn began(&mut self, task: Task, time: Time, ancestors: &[Ancestor]) {
+        let Some(Coroutine::Context(id)) = task.coroutine else { return };
+        let strand = |id| Strand::Coroutine(task.pid, id);
+        let ancestors = ancestors.iter().map(|ancestor| (strand(ancestor.context), ancestor.began)).collect();
+        self.contexts.put(strand(id), Context { began: Some(time), ancestors, ..Context::default() });
     }
 
     /// Whether a thread may go on with what it has read last: it is in the same context, as far as that is known.
@@ -152,7 +194,7 @@ impl Coroutines {
         if self.is_held(call) {
             return true;
         }
-        let Some(caller) = self.callers.get(&call) else { return false };
+        let Some(Caller { context: caller, .. }) = self.callers.get(&call) else { return false };
         let made = self.contexts.peek(caller).and_then(|context| context.calls.iter().find(|made| made.node == call));
         made.is_some_and(|made| self.habits.may_count(caller.pid(), made.sort))
     }
@@ -160,7 +202,7 @@ impl Coroutines {
     /// Whether another context than this one is known to have made a call.
     #[must_use]
     pub fn belongs_elsewhere(&self, call: NodeId, context: Strand) -> bool {
-        self.callers.get(&call).is_some_and(|caller| *caller != context)
+        self.callers.get(&call).is_some_and(|caller| caller.context != context)
     }
 
     /// A request was read, in this context if that is known.
@@ -193,7 +235,7 @@ impl Coroutines {
             context.shared = Some(start);
         }
         context.under_way = Some(call);
-        self.callers.insert(call, strand);
+        self.callers.insert(call, Caller { context: strand, returned: false });
         if let Some(owner) = owner {
             context.worked_for = Some((owner, start));
             return;
@@ -201,8 +243,19 @@ impl Coroutines {
         if context.calls.len() >= CALL_LIMIT {
             context.calls.remove(0);
         }
-        context.calls.push(Call { node: call, start, sort, returned: false });
+        let made = Call { node: call, start, sort };
+        context.calls.push(made);
         self.habits.call_made(strand.pid(), call, start, sort);
+        let mut branch = context.began;
+        for &(ancestor, began) in &context.ancestors {
+            let (Some(below), Some(began)) = (branch, began) else { break };
+            let begun = self.begun.get_or_insert_mut((ancestor, began), VecDeque::new);
+            if begun.len() >= CALL_LIMIT {
+                begun.pop_front();
+            }
+            begun.push_back(Begun { call: made, branch: below });
+            branch = Some(began);
+        }
     }
 
     /// A context has made a call while no request was open: it may make such calls for none at other times, too.
@@ -212,12 +265,12 @@ impl Coroutines {
 
     /// (A part of) the response to a call was read, in this context if that is known.
     pub fn call_read(&mut self, reader: Option<Strand>, call: NodeId, time: Time) {
-        let caller = self.callers.get(&call).copied();
+        let caller = self.callers.get_mut(&call).map(|caller| {
+            caller.returned = true;
+            caller.context
+        });
         if let Some(context) = caller.and_then(|caller| self.contexts.get_mut(&caller)) {
             context.under_way = context.under_way.filter(|under_way| *under_way != call);
-            for made in context.calls.iter_mut().filter(|made| made.node == call) {
-                made.returned = true;
-            }
         }
         if reader != caller
             && let Some(context) = reader.and_then(|reader| self.contexts.get_mut(&reader))
@@ -241,18 +294,32 @@ impl Coroutines {
         if since > received {
             self.late.put((pid, sort), now);
         }
-        let evidence = if context.read == Some(request) { Evidence::Task } else { Evidence::Handoff };
-        let own = calls.into_iter().filter(|call| call.start >= received.max(since) && call.returned);
-        if self.late.get(&(pid, sort)).is_some_and(|time| *time >= now.saturating_sub(LATE_LESSON)) {
-            return own.map(|call| (call.node, request, Evidence::Inferred)).collect();
+        let has_read = context.read == Some(request);
+        let evidence = if has_read { Evidence::Task } else { Evidence::Handoff };
+        let beginning = context.began.map(|began| (strand, began));
+        let is_its_own = beginning.is_some_and(|(_, began)| began >= received);
+        let has_returned = |call: &Call| self.callers.get(&call.node).is_some_and(|caller| caller.returned);
+        let since = since.max(received);
+        let own = calls.into_iter().filter(|call| call.start >= since && has_returned(call));
+        let mut decisions: Vec<(Decision, Likeness)> =
+            own.map(|call| ((call.node, request, evidence), call.sort)).collect();
+        if is_its_own || has_read {
+            let begun = beginning.and_then(|beginning| self.begun.pop(&beginning)).unwrap_or_default();
+            let its = begun.iter().filter(|begun| begun.branch >= since && has_returned(&begun.call));
+            decisions.extend(its.map(|Begun { call, .. }| ((call.node, request, Evidence::Handoff), call.sort)));
         }
-        let own = own.map(|call| ((call.node, request, evidence), call.sort)).collect();
-        self.habits.answered(pid, own, now)
+        if self.late.get(&(pid, sort)).is_some_and(|time| *time >= now.saturating_sub(LATE_LESSON)) {
+            return decisions.into_iter().map(|((call, ..), _)| (call, request, Evidence::Inferred)).collect();
+        }
+        if is_its_own {
+            return self.habits.shown(pid, decisions, now);
+        }
+        self.habits.answered(pid, decisions, now)
     }
 
     /// A call turned out to be this request's.
     pub fn decided(&mut self, call: NodeId, owner: NodeId) {
-        let Some(context) = self.callers.remove(&call).and_then(|caller| self.contexts.get_mut(&caller)) else {
+        let Some(context) = self.callers.remove(&call).and_then(|caller| self.contexts.get_mut(&caller.context)) else {
             return;
         };
         let Some(made) = context.calls.iter().position(|made| made.node == call) else { return };
@@ -268,7 +335,7 @@ impl Coroutines {
             self.habits.request_over(pid, node, received);
         }
         self.habits.forget(node);
-        if let Some(context) = self.callers.remove(&node).and_then(|caller| self.contexts.get_mut(&caller)) {
+        if let Some(context) = self.callers.remove(&node).and_then(|caller| self.contexts.get_mut(&caller.context)) {
             context.calls.retain(|call| call.node != node);
         }
     }

@@ -20,7 +20,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Address, Direction, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
+    event::{Address, Ancestor, Direction, Pid, Socket, SocketId, Strand, Task, Time, Turn, WorksFor},
     processes::{Process, Runtime},
     protocols::{Exchange, IncomingContext, Role, likeness::Likeness},
     traces::{
@@ -372,6 +372,11 @@ impl Tracker {
         if let Some((by, WorksFor::StartedBy(_))) = task.works_for() {
             self.started_by(by, task.strand());
         }
+    }
+
+    /// A coroutine, which began then in these others, is about to do something.
+    pub fn coroutine_began(&mut self, task: Task, time: Time, ancestors: &[Ancestor]) {
+        self.coroutines.began(task, time, ancestors);
     }
 
     /// A process ended.

@@ -54,6 +54,8 @@ pub enum Kind {
     Thread = 10,
     /// [`ProcessEvent`]: the goroutine that the thread was running is about to have a request sent by another one.
     Goroutine = 11,
+    /// [`CoroutineEvent`].
+    Coroutine = 12,
     /// [`propagation::ContextEvent`].
     Context = 16,
 }
@@ -214,6 +216,32 @@ pub struct ProcessEvent {
     pub futex: u64,
 }
 
+/// How many coroutines above a new one are told: the tasks that a request's task waits for begin others of their own, seldom more than two or three
+/// deep.
+pub const ANCESTORS: usize = 4;
+
+/// A coroutine of Python has begun: its context was made as a copy of the one that was current.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CoroutineEvent {
+    /// Header: the new one is its `goroutine`, and `time` when it began.
+    pub header: Header,
+    /// In which it began, in which that one began, and so on.
+    pub ancestors: [Ancestor; ANCESTORS],
+}
+
+/// A coroutine, by its context.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ancestor {
+    /// When it began, ns; 0: that was not seen.
+    pub began: u64,
+    /// The address of its context as in [`Header::goroutine`]; 0: there is none.
+    pub context: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// Value of the process table.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -240,6 +268,8 @@ pub mod watch {
     pub const VIRTUAL_THREADS: u32 = 16;
     /// Any of those that tell which coroutine its threads run.
     pub const COROUTINES: u32 = CONTEXTS | TASKS | VIRTUAL_THREADS;
+    /// Which of Python's contexts are made as copies of which.
+    pub const COPIES: u32 = 32;
 }
 
 /// Where a process that runs CPython keeps what is read of a thread's context: its threads' states are a list.
@@ -256,6 +286,10 @@ pub struct PythonLayout {
     pub thread_id: u32,
     /// The pointer to its context.
     pub context: u32,
+    /// In the registers of a thread that has just made a copy of its context, where the program is put: that with the copy's address.
+    pub copy: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Processes whose Python contexts are told at a time.
@@ -542,9 +576,10 @@ const _: () = assert!(size_of::<SocketEvent>() == 40 + 16 + 32 + 8 + MAX_PATH + 
 const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
 const _: () = assert!(size_of::<ProcessEvent>() == 40 + 16);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
-const _: () = assert!(size_of::<PythonLayout>() == 8 + 4 * 4);
+const _: () = assert!(size_of::<PythonLayout>() == 8 + 6 * 4);
 const _: () = assert!(size_of::<JavaLayout>() == 8 + 8 + 8 * 4);
 const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 8 + 8 + 8 + 8);
+const _: () = assert!(size_of::<CoroutineEvent>() == 40 + ANCESTORS * 16);
 const _: () = assert!(size_of::<Config>() == MAX_SYSCALLS + size_of::<Offsets>() + 10 * 4 + 8);
 
 /// aya's marker for values that may be copied into and out of maps and globals as bytes.

@@ -3,6 +3,7 @@
 //! family.
 
 mod connect;
+pub mod copy;
 pub mod handover;
 mod process;
 mod transfer;

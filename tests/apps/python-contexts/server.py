@@ -1,5 +1,6 @@
 """A web service that says in which context (contextvars) each of its responses is written: by its event loop (/task), or by one of its
-threads (/thread). For CPython 3.8 and newer, without any package."""
+threads (/thread), or in a context that was made as a copy of another one, of which it says which (/copy). For CPython 3.8 and newer, without any
+package."""
 
 import asyncio
 import contextvars
@@ -7,14 +8,14 @@ import os
 import threading
 
 
-def number():
-    """A context of its own, and how it is recorded: its address without the last four bits, of which the low 32."""
-    context = contextvars.copy_context()
+def number(of=contextvars.copy_context()):
+    """A context of its own, made in another one, and how it is recorded: its address without the last four bits, of which the low 32."""
+    context = of.run(contextvars.copy_context)
     return context, id(context) >> 4 & 0xFFFFFFFF
 
 
-def response(address):
-    body = f"context={address}\n".encode()
+def response(address, of=0):
+    body = f"context={address} of={of}\n".encode()
     return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
@@ -28,6 +29,9 @@ async def connected(reader, writer):
                 descriptor = writer.get_extra_info("socket").fileno()
                 loop = asyncio.get_running_loop()
                 await loop.run_in_executor(None, context.run, os.write, descriptor, response(address))
+            elif head.startswith(b"GET /copy"):
+                copy, its_address = number(context)
+                copy.run(writer.write, response(its_address, address))
             else:
                 context.run(writer.write, response(address))
     except asyncio.IncompleteReadError:

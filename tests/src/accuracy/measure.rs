@@ -13,6 +13,7 @@ use super::{
     backends::Backends,
     judge::{Asked, Tally, judge},
     rows::Row,
+    stack::Stack,
 };
 use crate::{
     http::Load,
@@ -46,8 +47,8 @@ impl Measured {
 
 /// Starts a row's servers, traces them while they serve `requests` requests, `concurrency` at once, and judges the spans.
 pub fn measure(row: &Row, backends: &Backends, requests: usize, concurrency: usize) -> Result<Measured> {
-    let (asked, outcome) = load(row, backends, requests, concurrency, |pids| {
-        let syspan = Syspan::run(pids, ARGUMENTS)?;
+    let (asked, outcome) = load(row, backends, requests, concurrency, |stack| {
+        let syspan = Syspan::run(&stack.pids(), &[ARGUMENTS, stack.options()].concat())?;
         Ok(move || syspan.stop())
     })?;
     Ok(Measured::new(&asked, outcome))
@@ -55,10 +56,12 @@ pub fn measure(row: &Row, backends: &Backends, requests: usize, concurrency: usi
 
 /// The same, but keeps a recording in `file`, from which [`replay`] makes the same spans again and again.
 pub fn record(row: &Row, backends: &Backends, requests: usize, concurrency: usize, file: &Path) -> Result<Measured> {
-    let (asked, ()) = load(row, backends, requests, concurrency, |pids| {
-        let selectors: Vec<String> = pids.iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]).collect();
-        let selectors: Vec<&str> = selectors.iter().map(String::as_str).collect();
-        let recorder = Recorder::start(&selectors)?;
+    let (asked, ()) = load(row, backends, requests, concurrency, |stack| {
+        let selectors = stack.pids().into_iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]);
+        let options = stack.options().iter().map(|option| (*option).to_owned());
+        let arguments: Vec<String> = options.chain(selectors).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let recorder = Recorder::start(&arguments)?;
         Ok(move || recorder.keep(file))
     })?;
     fs::write(beside(file), serde_json::to_string(&asked)?)?;
@@ -79,20 +82,20 @@ fn beside(recording: &Path) -> PathBuf {
     name.into()
 }
 
-/// Loads a row between `start`, which is given the traced processes, and the function that `start` returns.
+/// Loads a row between `start`, which is given what is traced, and the function that `start` returns.
 fn load<T, Stop: FnOnce() -> Result<T>>(
     row: &Row,
     backends: &Backends,
     requests: usize,
     concurrency: usize,
-    start: impl FnOnce(&[u32]) -> Result<Stop>,
+    start: impl FnOnce(&Stack) -> Result<Stop>,
 ) -> Result<(Asked, T)> {
     ensure!((1..=WARM_UP_IDS).contains(&requests) && concurrency > 0, "{requests} requests, {concurrency} at once?");
     let path = |id: usize| format!("/{}?id={id}", row.path);
     let stack = (row.start)(backends)?;
     let mut load = Load::connect(stack.port(), concurrency)?;
     load.run(WARM_UP, |number| path(WARM_UP_IDS + number)).context("warm-up")?;
-    let stop = start(&stack.pids())?;
+    let stop = start(&stack)?;
     load.run(requests, path)?;
     let asked = Asked { path: row.path.to_owned(), ids: 0..requests, hops: stack.processes()? };
     Ok((asked, stop()?))

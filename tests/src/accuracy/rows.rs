@@ -198,6 +198,17 @@ pub const ROWS: &[Row] = &[
         start: |backends| Ok(Stack::of(App::checkout_in_uvicorn(&backends.environment(&[("POOL_SIZE", "20")]))?)),
     },
     Row {
+        name: "uvicorn-fanout-tasks",
+        what: "the same with `--python-tasks`",
+        path: "fanout",
+        target: Target::Scheduled,
+        version: python,
+        start: |backends| {
+            let application = App::checkout_in_uvicorn(&backends.environment(&[("POOL_SIZE", "20")]))?;
+            Ok(Stack::of(application).with(&["--python-tasks"]))
+        },
+    },
+    Row {
         name: "java",
         what: "Java, Tomcat (64 threads), pgjdbc and HikariCP (20), Apache's client",
         path: "checkout",

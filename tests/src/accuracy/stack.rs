@@ -37,21 +37,34 @@ impl From<Nginx> for Hop {
 pub struct Stack {
     first: Hop,
     further: Vec<Hop>,
+    options: &'static [&'static str],
 }
 
 impl Stack {
     /// An application by itself.
     #[must_use]
     pub fn of(application: impl Into<Hop>) -> Self {
-        Self { first: application.into(), further: Vec::new() }
+        Self { first: application.into(), further: Vec::new(), options: &[] }
     }
 
     /// The same behind a proxy that is traced as well.
     #[must_use]
     pub fn behind(self, proxy: impl Into<Hop>) -> Self {
-        let Self { first, mut further } = self;
+        let Self { first, mut further, options } = self;
         further.insert(0, first);
-        Self { first: proxy.into(), further }
+        Self { first: proxy.into(), further, options }
+    }
+
+    /// The same, traced with further options.
+    #[must_use]
+    pub fn with(self, options: &'static [&'static str]) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Options of syspan's with which it is traced.
+    #[must_use]
+    pub fn options(&self) -> &'static [&'static str] {
+        self.options
     }
 
     /// The port that requests are sent to.

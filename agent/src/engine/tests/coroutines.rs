@@ -1,5 +1,5 @@
 //! An event loop whose tasks run in contexts of their own (asyncio), each with the address of one that is over: an edge is right or missing,
-//! never wrong.
+//! never wrong, whether it is seen or not in which tasks others begin.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use super::{
     simulation::{Score, judge},
     *,
 };
-use crate::event::Coroutine;
+use crate::event::{Ancestor, Coroutine};
 
 const LOOP: Thread = (1, 1);
 
@@ -51,6 +51,10 @@ const LATE: Script = ("late", &[Call, Await(&[CallAndReset, Call, Answer])]);
 #[derive(Debug)]
 struct Task {
     address: u32,
+    began: Time,
+    ancestors: Vec<Ancestor>,
+    /// Its beginning was told.
+    told: bool,
     ops: VecDeque<Op>,
     /// The request, by its number; of others their own number, from [`BACKGROUND`].
     number: usize,
@@ -66,6 +70,9 @@ struct Task {
 
 /// How many programs are tried.
 const SEEDS: u64 = 28;
+
+/// The context in which everything was set up.
+const BASE: u32 = 1_000_000;
 
 /// Numbers of what is no request's.
 const BACKGROUND: usize = 1_000_000;
@@ -97,10 +104,20 @@ struct Loop {
     calls: usize,
     /// Tasks run before what has come is read in the same turn (asyncio), or after it (uvloop).
     before: bool,
+    /// It is seen in which tasks others begin.
+    shown: bool,
+}
+
+/// Who begins a task.
+#[derive(Debug, Clone, Copy)]
+enum Beginner {
+    /// What this context belongs to; its own beginning was not seen.
+    Older(u32),
+    Task(usize),
 }
 
 impl Loop {
-    fn new(seed: u64, pool: usize, clients: usize) -> Self {
+    fn new(seed: u64, pool: usize, clients: usize, shown: bool) -> Self {
         let mut world = World::new();
         world.process(1, "app", Runtime::Threads);
         world.wait(LOOP);
@@ -132,6 +149,7 @@ impl Loop {
             requests: Vec::new(),
             calls: 0,
             before: seed.is_multiple_of(2),
+            shown,
         }
     }
 
@@ -162,7 +180,7 @@ impl Loop {
             }
             if self.requests.len() < requests && self.below(8) == 0 {
                 background += 1;
-                self.start(&[Call, Sleep, Call], background, None, "poll");
+                self.start(&[Call, Sleep, Call], background, None, Beginner::Older(BASE), "poll");
             }
             if !self.before {
                 running.iter().for_each(|&task| self.step(task));
@@ -183,13 +201,30 @@ impl Loop {
         let (socket, reader, open) = &mut self.clients[client];
         *open = true;
         let number = self.requests.len();
-        self.world.runs(LOOP, Coroutine::Context(*reader));
+        let reader = *reader;
+        self.world.runs(LOOP, Coroutine::Context(reader));
         self.world.request(LOOP, *socket, &format!("/r{number}"));
         self.requests.push(client);
-        self.start(script, number, None, sort);
+        self.start(script, number, None, Beginner::Older(reader), sort);
     }
 
-    fn start(&mut self, ops: &[Op], number: usize, parent: Option<usize>, sort: &'static str) -> usize {
+    fn start(
+        &mut self,
+        ops: &[Op],
+        number: usize,
+        parent: Option<usize>,
+        beginner: Beginner,
+        sort: &'static str,
+    ) -> usize {
+        let mut ancestors = match beginner {
+            Beginner::Older(context) => vec![Ancestor { context, began: None }],
+            Beginner::Task(task) => {
+                let Task { address, began, ancestors, .. } = &self.tasks[task];
+                [&[Ancestor { context: *address, began: Some(*began) }], ancestors.as_slice()].concat()
+            }
+        };
+        ancestors.truncate(4);
+        let began = self.world.tick();
         // The one that was freed last, mostly.
         let address = match self.free.len() {
             0 => None,
@@ -200,7 +235,8 @@ impl Loop {
             self.addresses
         });
         let ops = ops.iter().copied().collect();
-        self.tasks.push(Task { address, ops, number, parent, waits_for: 0, given: None, sort });
+        let told = !self.shown;
+        self.tasks.push(Task { address, began, ancestors, told, ops, number, parent, waits_for: 0, given: None, sort });
         self.ready.push_back(self.tasks.len() - 1);
         self.tasks.len() - 1
     }
@@ -222,25 +258,34 @@ impl Loop {
             Some(Gather(tasks)) => {
                 self.tasks[task].waits_for = tasks;
                 for _ in 0..tasks {
-                    self.start(&[Call], number, Some(task), "gather");
+                    self.start(&[Call], number, Some(task), Beginner::Task(task), "gather");
                 }
             }
             Some(Start(ops)) => {
-                self.start(ops, number, None, "later");
+                self.start(ops, number, None, Beginner::Task(task), "later");
                 self.step(task);
             }
             Some(Await(ops)) => {
                 self.tasks[task].waits_for = 1;
-                self.start(ops, number, Some(task), "await");
+                self.start(ops, number, Some(task), Beginner::Task(task), "await");
             }
             Some(Sleep) => self.sleeping.push(task),
             Some(Answer) => {
                 let client = self.requests[number];
-                self.world.runs(LOOP, Coroutine::Context(address));
+                self.runs(task);
                 self.world.answer(LOOP, self.clients[client].0);
                 self.clients[client].2 = false;
                 self.step(task);
             }
+        }
+    }
+
+    /// The task is about to do something.
+    fn runs(&mut self, task: usize) {
+        let task = &mut self.tasks[task];
+        self.world.runs(LOOP, Coroutine::Context(task.address));
+        if !std::mem::replace(&mut task.told, true) {
+            self.world.began(LOOP, task.began, task.ancestors.clone());
         }
     }
 
@@ -259,8 +304,8 @@ impl Loop {
     }
 
     fn send(&mut self, connection: usize, task: usize, resets: bool) {
-        let Task { number, address, .. } = self.tasks[task];
-        self.world.runs(LOOP, Coroutine::Context(address));
+        let number = self.tasks[task].number;
+        self.runs(task);
         self.calls += 1;
         let path = format!("/{}/r{number}/c{}", self.tasks[task].sort, self.calls);
         self.world.call(LOOP, self.connections[connection].socket, &path);
@@ -275,7 +320,7 @@ impl Loop {
         if resets {
             let number = self.tasks[task].number;
             self.tasks[task].waits_for = 1;
-            let reset = self.start(&[], number, Some(task), "reset");
+            let reset = self.start(&[], number, Some(task), Beginner::Task(task), "reset");
             self.tasks[reset].given = Some(connection);
             return;
         }
@@ -287,18 +332,39 @@ impl Loop {
     }
 }
 
-fn score(seed: u64, scripts: &[Script], requests: usize) -> Score {
+fn score(seed: u64, scripts: &[Script], requests: usize, shown: bool) -> Score {
+    score_of(seed, scripts, requests, shown, |_| true)
+}
+
+/// The same of some spans alone.
+fn score_of(seed: u64, scripts: &[Script], requests: usize, shown: bool, counts: impl Fn(&Span) -> bool) -> Score {
     let pool = [2, 4, 20][seed as usize % 3];
     let clients = [1, 4, 16, 32][seed as usize / 3 % 4];
-    judge(&Loop::new(seed, pool, clients).run(scripts, requests), 0, |_| true)
+    judge(&Loop::new(seed, pool, clients, shown).run(scripts, requests), 0, counts)
 }
 
 #[test]
 fn one_call_after_the_other_is_right() {
     for seed in 0..6 {
-        let score = score(seed, &[("three", &[Call, Call, Call, Answer]), NOTHING], 100);
+        let score = score(seed, &[("three", &[Call, Call, Call, Answer]), NOTHING], 100, false);
         assert_eq!(score.wrong, 0, "{seed}: {score:?}");
         assert!(score.right > 90, "{seed}: {score:?}");
+    }
+}
+
+/// Without any habit being learnt, and whatever others do meanwhile.
+#[test]
+fn what_tasks_begin_is_theirs_where_that_is_seen() {
+    const DEEP: Script =
+        ("deep", &[Call, Await(&[Gather(2), Await(&[CallAndReset, Gather(2)])]), Start(&[Call]), Sleep, Call, Answer]);
+    let is_waited_for = |span: &Span| {
+        let url = span.string("url.full").unwrap();
+        !url.contains("/poll/") && !url.contains("/later/")
+    };
+    for seed in 0..12 {
+        let score = score_of(seed, &[PARALLEL, DEEP, NOTHING], 40, true, is_waited_for);
+        assert_eq!((score.wrong, score.missing), (0, 0), "{seed}: {score:?}");
+        assert!(score.right > 60, "{seed}: {score:?}");
     }
 }
 
@@ -315,11 +381,13 @@ fn no_edge_is_ever_wrong() {
         &[LATE, STARTING, SEQUENTIAL],
         &[AWAITING, PARALLEL, STARTING, NOTHING, SEQUENTIAL],
     ];
-    let mut all = Score::default();
-    for seed in 0..SEEDS {
-        let score = score(seed, SCRIPTS[seed as usize % SCRIPTS.len()], 60);
-        assert_eq!(score.wrong, 0, "{seed}: {score:?}");
-        all.right += score.right;
+    for (shown, least) in [(false, 40), (true, 120)] {
+        let mut all = Score::default();
+        for seed in 0..SEEDS {
+            let score = score(seed, SCRIPTS[seed as usize % SCRIPTS.len()], 60, shown);
+            assert_eq!(score.wrong, 0, "{seed}: {score:?}");
+            (all.right, all.missing) = (all.right + score.right, all.missing + score.missing);
+        }
+        assert!(all.right > least * SEEDS as usize, "{all:?}");
     }
-    assert!(all.right > 40 * SEEDS as usize, "{all:?}");
 }

@@ -131,6 +131,15 @@ impl Habits {
         believed
     }
 
+    /// These calls are certainly those of who has written a response, or were begun by it: it does not take a habit to know that, but shows one.
+    pub(super) fn shown(&mut self, pid: Pid, found: Vec<(Decision, Likeness)>, now: Time) -> Vec<Decision> {
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.answered.extend(found.iter().map(|((call, ..), _)| *call));
+        }
+        self.settle(pid, now);
+        found.into_iter().map(|(decision, _)| decision).collect()
+    }
+
     /// Whether a sort of calls counts, or may turn out to.
     pub(super) fn may_count(&self, pid: Pid, sort: Likeness) -> bool {
         self.sorts.peek(&(pid, sort)).is_none_or(|sort| sort.seen < OFTEN || sort.counts())

@@ -208,3 +208,59 @@ fn what_is_found_before_waits() {
         assert!(found.contains(&(100 + number, number, Evidence::Handoff)), "{number}");
     }
 }
+
+/// A coroutine begins in these others, each with its own beginning.
+fn begin(coroutines: &mut Coroutines, address: u32, time: Time, ancestors: &[(u32, Option<Time>)]) {
+    let ancestors: Vec<_> = ancestors.iter().map(|&(context, began)| Ancestor { context, began }).collect();
+    coroutines.began(within(address), time, &ancestors);
+}
+
+#[test]
+fn what_was_begun_for_a_request_is_its_without_any_habit() {
+    let mut coroutines = Coroutines::default();
+    coroutines.request_read(reader(), 10, 100, Likeness::default());
+    begin(&mut coroutines, 1, 101, &[(1000, None)]);
+    call(&mut coroutines, 1, 11, 102);
+    begin(&mut coroutines, 2, 103, &[(1, Some(101)), (1000, None)]);
+    call(&mut coroutines, 2, 12, 104);
+    begin(&mut coroutines, 3, 105, &[(2, Some(103)), (1, Some(101)), (1000, None)]);
+    call(&mut coroutines, 3, 13, 106);
+    // Under way, and another one's that was begun at the same address.
+    coroutines.call_made(context(3), 14, 107, Likeness::default(), None);
+    begin(&mut coroutines, 2, 108, &[(1, Some(50)), (1000, None)]);
+    call(&mut coroutines, 2, 15, 109);
+    assert_eq!(coroutines.answered(context(1), 10, true, 110), handed(&[11, 12, 13], 10));
+}
+
+#[test]
+fn what_was_begun_before_the_request_is_not_its() {
+    let mut coroutines = practised();
+    begin(&mut coroutines, 1, 90, &[(1000, None)]);
+    begin(&mut coroutines, 2, 95, &[(1, Some(90)), (1000, None)]);
+    coroutines.request_read(within(1), 10, 100, Likeness::default());
+    call(&mut coroutines, 2, 21, 102);
+    begin(&mut coroutines, 3, 105, &[(1, Some(90)), (1000, None)]);
+    call(&mut coroutines, 3, 31, 106);
+    assert_eq!(coroutines.answered(context(1), 10, true, 110), handed(&[31], 10), "it has read the request itself");
+}
+
+/// It may answer many: a callback of a server that has a single context for all.
+#[test]
+fn one_that_is_older_than_the_request_and_has_not_read_it_has_begun_nothing_for_it() {
+    let mut coroutines = practised();
+    begin(&mut coroutines, 1, 90, &[(1000, None)]);
+    coroutines.request_read(reader(), 10, 100, Likeness::default());
+    begin(&mut coroutines, 2, 101, &[(1, Some(90)), (1000, None)]);
+    call(&mut coroutines, 2, 21, 102);
+    assert_eq!(coroutines.answered(context(1), 10, true, 110), []);
+}
+
+#[test]
+fn what_an_address_was_before_is_over() {
+    let mut coroutines = practised();
+    coroutines.request_read(reader(), 10, 100, Likeness::default());
+    call(&mut coroutines, 1, 5, 101);
+    begin(&mut coroutines, 1, 102, &[(1000, None)]);
+    call(&mut coroutines, 1, 11, 103);
+    assert_eq!(coroutines.answered(context(1), 10, true, 110), handed(&[11], 10));
+}
