@@ -204,7 +204,7 @@ impl Engine {
                     self.traces.losses.add(loss, count);
                 }
             }
-            Event::Wake { task, woken, .. } => self.traces.tracker.woke(task, woken),
+            Event::Wake { task, woken, futex, .. } => self.traces.tracker.woke(task, woken, futex),
             Event::Thread { task, started, .. } => self.traces.tracker.thread_started(task, started),
             Event::Goroutine { task, .. } => self.traces.tracker.goroutine_appeared(task),
             Event::Context(Context { socket, direction, position, trace_id, span_id, .. }) => {

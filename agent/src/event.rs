@@ -3,7 +3,7 @@
 //! Live, the events come from the eBPF programs (kernel facts) and from `/proc` (who a process is). A recording is the
 //! same sequence written down, one event a line (docs/recording.md), which is why every type here serialises.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, num::NonZeroU64, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -344,6 +344,9 @@ pub enum Event {
         task: Task,
         /// The thread that goes on.
         woken: u32,
+        /// Address, in the process's memory, of the futex in which that one was blocked. `None`: it waited for a file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        futex: Option<NonZeroU64>,
     },
     /// A thread of an observed process started another one.
     Thread {

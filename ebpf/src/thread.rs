@@ -46,14 +46,31 @@ pub struct Thread {
     pub registers: u64,
     /// Waits on several files so far.
     pub turn: u32,
-    /// How many wake-ups are still told: [`WAKES`] each time it has moved bytes.
+    /// How many wake-ups are still told: [`WAKES`] each time it has moved bytes, [`PASSED_WAKES`] or fewer when it was woken.
     pub wakes: u32,
+    /// The last that were told since it has moved bytes.
+    pub told: [Told; TOLD],
 }
 
+/// A wake-up that was told.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Told {
+    /// The low half of the address of the futex; 0 for none.
+    pub futex: u32,
+    /// The thread that was woken.
+    pub woken: u32,
+}
+
+/// How many are kept: a lock of Python has a mutex and a condition variable, which has two futexes. A power of two.
+pub const TOLD: usize = 4;
+
 /// Wake-ups of a thread that are told after each transfer of bytes: whoever has finished a piece of work wakes the one that waits
-/// for it, but before perhaps some who wait for the same lock. (With four, 3 % of Python's were missed: each call that blocks lets
-/// go of the interpreter's lock.)
+/// for it, but before perhaps some who wait for the same lock.
 const WAKES: u32 = 8;
+
+/// How many at most are told of a thread that was woken by one of which some are still told. They become fewer from one thread to the next.
+pub const PASSED_WAKES: u32 = 4;
 
 /// What the exit of a call needs to know of its entry.
 #[repr(C)]
@@ -181,7 +198,24 @@ pub fn has_moved(caller: Caller) {
         && let Some(thread) = THREADS.get_ptr_mut(caller.tid)
     {
         // SAFETY: as in `begin`.
-        unsafe { (*thread).wakes = WAKES };
+        unsafe {
+            (*thread).wakes = WAKES;
+            (*thread).told = [Told::default(); TOLD];
+        }
+    }
+}
+
+impl Thread {
+    /// Whether the thread has lately woken another one than this by the same futex. So nobody waits there for a thing of his own: it is a lock that
+    /// threads take in turn, and who is next is no news. (Python's interpreter lock goes from thread to thread at each call that blocks.)
+    #[inline(always)]
+    pub fn is_shared(&self, futex: u64, woken: u32) -> bool {
+        for told in &self.told {
+            if told.futex == futex as u32 && told.woken != woken {
+                return futex != 0;
+            }
+        }
+        false
     }
 }
 

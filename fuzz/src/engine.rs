@@ -1,6 +1,6 @@
 //! The whole engine, and a host on which anything happens.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
@@ -219,7 +219,9 @@ impl Host {
                 let runtime = if go { Runtime::Go } else { Runtime::Threads };
                 Event::Process(Arc::new(Process { runtime, ..Process::unknown(pid, None) }))
             }
-            What::Wakes { other, starts: false } => Event::Wake { time, task, woken: u32::from(other & 15) },
+            What::Wakes { other, starts: false } => {
+                Event::Wake { time, task, woken: u32::from(other & 15), futex: NonZeroU64::new(u64::from(other >> 4)) }
+            }
             What::Wakes { other: 16.., starts: true } => Event::Goroutine { time, task },
             What::Wakes { other, starts: true } => Event::Thread { time, task, started: u32::from(other & 15) },
             What::Goroutine { id, works_for, handed } => {

@@ -1,6 +1,9 @@
 //! Ring buffer records as values. The kernel writes them, but they are read as bytes of unknown shape all the same.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    num::NonZeroU64,
+};
 
 use bytes::Bytes;
 use syspan_abi::{Kind, MAX_PATH, direction, end, origin, propagation::meaning, works_for};
@@ -147,7 +150,10 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
         k if k == Kind::Exit as u16 => Record::Exit { time, pid: task.pid },
         k if k == Kind::Listen as u16 => Record::Listen(task.pid),
         k if k == Kind::IoUring as u16 => Record::IoUring(task.pid),
-        k if k == Kind::Wake as u16 => Record::Event(Event::Wake { time, task, woken: reader.u32()? }),
+        k if k == Kind::Wake as u16 => {
+            let (woken, _) = (reader.u32()?, reader.u32()?);
+            Record::Event(Event::Wake { time, task, woken, futex: NonZeroU64::new(reader.u64()?) })
+        }
         k if k == Kind::Thread as u16 => Record::Event(Event::Thread { time, task, started: reader.u32()? }),
         k if k == Kind::Goroutine as u16 => Record::Event(Event::Goroutine { time, task }),
         _ => return None,
@@ -275,9 +281,14 @@ mod tests {
             (offset_of!(ProcessEvent, other), 9),
         ];
         let task = Task::thread(7, 8, 3);
-        let parsed = |kind| parse(&notice(kind, &members));
-        assert_eq!(parsed(Kind::Wake), Some(Record::Event(Event::Wake { time: 1000, task, woken: 9 })));
-        assert_eq!(parsed(Kind::Thread), Some(Record::Event(Event::Thread { time: 1000, task, started: 9 })));
+        let woken =
+            |futex| Some(Record::Event(Event::Wake { time: 1000, task, woken: 9, futex: NonZeroU64::new(futex) }));
+        let mut bytes = notice(Kind::Wake, &members);
+        assert_eq!(parse(&bytes), woken(0), "by a write");
+        bytes[offset_of!(ProcessEvent, futex)..][..8].copy_from_slice(&0x7fff_1234_5678_u64.to_ne_bytes());
+        assert_eq!(parse(&bytes), woken(0x7fff_1234_5678));
+        let started = Some(Record::Event(Event::Thread { time: 1000, task, started: 9 }));
+        assert_eq!(parse(&notice(Kind::Thread, &members)), started);
     }
 
     #[test]

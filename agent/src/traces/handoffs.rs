@@ -5,11 +5,12 @@
 //!
 //! - *backward turn* (evidence `task`): the response to a call was the one thing that a strand read before it wrote the response to a request,
 //!   without a wait in between. The call was that request's.
-//! - *completion wake* (`handoff`): the thread that read a request was blocked; a worker that had made calls since, and had none under way, woke
-//!   it; then it wrote the response. If several workers woke it, those whose calls are explained otherwise are left out; if several are
-//!   left, nothing is claimed: one of them may only have let a lock go. And it is claimed only where such a worker has made the same calls for
-//!   nearly every request of that sort ([`Custom`]), or no other request is open: elsewhere workers do parts of several requests in turn, or
-//!   threads wake each other for other reasons (Python's interpreter lock).
+//! - *completion wake* (`handoff`): the thread that read a request was blocked by a futex of its own ([`futexes`]); a worker that had made calls
+//!   since, and had none under way, woke it; then it wrote the response. The calls are those since the worker woke such a thread the last time.
+//!   If several workers woke it, those whose calls are explained otherwise are left out; if several are left, nothing is claimed: one of
+//!   them may only have let a lock go. And it is claimed only where nearly every request of that sort shows the same ([`work`]), or no other
+//!   request is open.
+//! - *results passed on* (`inferred`): the response was read by another thread than the caller's, which woke others for it ([`results`]).
 //! - *response writer* (`task`, or `handoff` if another thread read the request): the thread that writes the response had made calls, one after
 //!   the other and without a wait for several files, since the request was received and since it wrote its last response.
 //!
@@ -20,8 +21,8 @@
 //! (`handoff`).
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    num::NonZeroUsize,
+    collections::{HashMap, HashSet},
+    num::{NonZeroU64, NonZeroUsize},
 };
 
 use lru::LruCache;
@@ -31,6 +32,14 @@ use crate::{
     protocols::likeness::Likeness,
     traces::{span::Evidence, tracker::NodeId},
 };
+
+mod futexes;
+mod results;
+mod work;
+
+use futexes::Futexes;
+use results::Results;
+use work::{Done, Work};
 
 /// Strands remembered.
 const STRAND_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
@@ -42,13 +51,23 @@ const CALL_LIMIT: usize = 256;
 const CUSTOM_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Workers that woke a request's thread. More of them are no answer to who did its work.
-const WAKER_LIMIT: usize = 16;
+const PIECE_LIMIT: usize = 16;
 
 /// How long it counts that threads of a process do not block for their calls, ns.
 const LESSON: Time = 600_000_000_000;
 
 /// Claims of a process that wait for others to be settled.
 const CLAIM_LIMIT: usize = 64;
+
+/// What a worker has done before it wakes the reader of a request: its calls from this time to that, since it did so the last time.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    worker: Strand,
+    from: Time,
+    until: Time,
+    /// Its last call, if it did not wait or wake anybody after it: then it did no other piece of work either.
+    last: Option<NodeId>,
+}
 
 /// A call whose request is not known.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +94,12 @@ struct Worker {
     answered: Time,
     /// The request for which it was started, and whether it has made a call since.
     started_for: Option<(NodeId, bool)>,
+    /// The call that it made last, if that waits.
+    latest: Option<NodeId>,
+    /// When it last had something to hand back to the reader of a request.
+    handed: Time,
+    /// When it last woke another thread, or was woken.
+    stirred: Time,
 }
 
 /// An open request, as far as others' work for it needs it.
@@ -83,76 +108,18 @@ struct Request {
     sort: Likeness,
     reader: Strand,
     received: Time,
-    /// Who woke its reader, and when.
-    wakers: Vec<(Strand, Time)>,
+    /// What those who woke its reader had done, in the order in which they did.
+    pieces: Vec<Piece>,
 }
 
-/// A request that was answered after several workers had woken its thread.
+/// A request that was answered after workers had woken its thread.
 #[derive(Debug)]
 struct Claim {
     request: NodeId,
     sort: Likeness,
     /// No other request of the process was open.
     alone: bool,
-    received: Time,
-    wakers: Vec<(Strand, Time)>,
-}
-
-/// What the workers that wake requests' threads have done, for requests of one sort.
-#[derive(Debug, Default)]
-struct Custom {
-    /// The calls, by their sorts, that were made the last time.
-    calls: Vec<Likeness>,
-    /// How often it was the same as the time before, and how often not.
-    same: u32,
-    other: u32,
-    /// What was done before it was known what the custom is.
-    before: VecDeque<Done>,
-}
-
-/// What a worker has done for a request.
-#[derive(Debug)]
-struct Done {
-    request: NodeId,
-    calls: Vec<Call>,
-}
-
-impl Done {
-    fn is_like(&self, sorts: &[Likeness]) -> bool {
-        self.calls.iter().map(|call| call.sort).eq(sorts.iter().copied())
-    }
-}
-
-impl Custom {
-    /// How often the same calls must have been made for what is done to be a custom.
-    const OFTEN: u32 = 16;
-    /// It is none if one time in so many is another.
-    const SELDOM: u32 = 40;
-
-    /// Takes what was done for another request. What is thereby known to be what is always done: this, and what came before.
-    fn kept(&mut self, done: Done) -> Vec<Done> {
-        let is_same = done.is_like(&self.calls);
-        if is_same {
-            self.same += 1;
-        } else {
-            self.other += 1;
-            // Once it is a custom, what differs does not change it.
-            if self.same < Self::OFTEN {
-                self.calls = done.calls.iter().map(|call| call.sort).collect();
-                (self.same, self.other) = (0, 0);
-            }
-        }
-        if is_same && self.same >= Self::OFTEN && self.other * Self::SELDOM <= self.same {
-            let mut kept: Vec<Done> = self.before.drain(..).filter(|done| done.is_like(&self.calls)).collect();
-            kept.push(done);
-            return kept;
-        }
-        if self.before.len() >= CLAIM_LIMIT {
-            self.before.pop_front();
-        }
-        self.before.push_back(done);
-        Vec::new()
-    }
+    pieces: Vec<Piece>,
 }
 
 /// A call, its request, and how that is known: [`Evidence::Inferred`] is no more than likely.
@@ -170,7 +137,9 @@ pub struct Handoffs {
     claims: HashMap<Pid, Vec<Claim>>,
     /// When threads of a process last did something else between a call and its response.
     mixed: HashMap<Pid, Time>,
-    customs: LruCache<(Pid, Likeness), Custom>,
+    futexes: Futexes,
+    results: Results,
+    works: LruCache<(Pid, Likeness), Work>,
     /// Calls that may yet turn out to be what is always done.
     awaited: HashSet<NodeId>,
     /// Open requests of each process.
@@ -188,7 +157,9 @@ impl Default for Handoffs {
             callers: HashMap::new(),
             claims: HashMap::new(),
             mixed: HashMap::new(),
-            customs: LruCache::new(CUSTOM_LIMIT),
+            futexes: Futexes::default(),
+            results: Results::default(),
+            works: LruCache::new(CUSTOM_LIMIT),
             awaited: HashSet::new(),
             open: HashMap::new(),
             crowded: HashMap::new(),
@@ -204,19 +175,22 @@ impl Handoffs {
         if *open > 1 {
             self.crowded.insert(strand.pid(), time);
         }
-        self.requests.insert(request, Request { sort, reader: strand, received: time, wakers: Vec::new() });
+        self.requests.insert(request, Request { sort, reader: strand, received: time, pieces: Vec::new() });
         self.reading.insert(strand, request);
+        self.results.moved(strand);
         self.moved(strand, None);
     }
 
     /// A strand has made a call whose request is not known.
     pub fn call_made(&mut self, turn: Turn, call: NodeId, start: Time, sort: Likeness) {
+        self.results.moved(turn.strand);
         let worker = self.workers.get_or_insert_mut(turn.strand, Worker::default);
         worker.wrote = true;
         if worker.calls.len() >= CALL_LIMIT {
             let forgotten = worker.calls.remove(0);
             self.callers.remove(&forgotten.node);
         }
+        worker.latest = Some(call);
         worker.calls.push(Call { node: call, start, turn, sort, returned: None });
         self.callers.insert(call, turn.strand);
     }
@@ -224,7 +198,12 @@ impl Handoffs {
     /// A strand has read (a part of) the response to a call.
     pub fn call_read(&mut self, turn: Turn, call: NodeId, time: Time) {
         self.moved(turn.strand, Some((turn, call)));
-        let Some(caller) = self.callers.get(&call) else { return };
+        let Some(caller) = self.callers.get(&call) else { return self.results.moved(turn.strand) };
+        if *caller == turn.strand {
+            self.results.moved(turn.strand);
+        } else {
+            self.results.read(turn.strand, call);
+        }
         let made =
             self.workers.get_mut(caller).and_then(|worker| worker.calls.iter_mut().find(|known| known.node == call));
         match made {
@@ -238,13 +217,16 @@ impl Handoffs {
 
     /// A strand has read something else.
     pub fn other_read(&mut self, strand: Strand) {
+        self.results.moved(strand);
         self.moved(strand, None);
     }
 
     /// A strand has written something whose request is known.
     pub fn written(&mut self, strand: Strand) {
+        self.results.moved(strand);
         if let Some(worker) = self.workers.get_mut(&strand) {
             worker.wrote = true;
+            worker.latest = None;
         }
     }
 
@@ -268,25 +250,53 @@ impl Handoffs {
         worker.read = read;
     }
 
-    /// A thread woke another one of its process.
-    pub fn woke(&mut self, task: Task, woken: u32, time: Time) {
-        let strand = task.strand();
+    /// A thread woke another one of its process, by a futex or else by a write. For the result of which call, and whose that was, probably.
+    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>, time: Time) -> Option<Decision> {
+        let (strand, woken) = (task.strand(), Strand::Thread(task.pid, woken));
         if let Some(worker) = self.workers.get_mut(&strand)
             && matches!(worker.started_for, Some((_, true)))
         {
             worker.started_for = None; // its first piece of work is done
         }
-        let Some(request) = self.reading.get(&Strand::Thread(task.pid, woken)) else { return };
-        let Some(request) = self.requests.get_mut(request) else { return };
-        let Some(worker) = self.workers.peek(&strand) else { return };
-        let has_done = worker.calls.iter().any(|call| call.start >= request.received);
-        let is_busy = worker.calls.iter().any(|call| call.returned.is_none());
-        if !has_done || is_busy {
+        if futex.is_some_and(|futex| !self.futexes.is_private(futex, woken)) {
+            return None;
+        }
+        if let Some(worker) = self.workers.get_mut(&woken) {
+            worker.stirred = time;
+        }
+        let request = self.reading.get(&woken).copied();
+        self.hands_back(strand, request, futex.is_some(), time);
+        let call = self.results.woke(strand, woken, request.is_some())?;
+        let request = request.filter(|request| {
+            self.requests
+                .get(request)
+                .zip(self.made(call))
+                .is_some_and(|(request, call)| call.start >= request.received)
+        })?;
+        Some((call, request, Evidence::Inferred))
+    }
+
+    /// A worker woke somebody, the reader of a request if he has an open one.
+    fn hands_back(&mut self, strand: Strand, request: Option<NodeId>, by_futex: bool, time: Time) {
+        let Some(worker) = self.workers.get_mut(&strand) else { return };
+        let stirred = std::mem::replace(&mut worker.stirred, time);
+        let Some(request) = request.and_then(|request| self.requests.get_mut(&request)) else { return };
+        if worker.calls.iter().any(|call| call.returned.is_none()) {
             return;
         }
-        request.wakers.retain(|(waker, _)| *waker != strand);
-        if request.wakers.len() < WAKER_LIMIT {
-            request.wakers.push((strand, time));
+        let from = request.received.max(worker.handed);
+        let last = worker.calls.last().filter(|call| by_futex && call.start >= from);
+        if last.is_some() {
+            worker.handed = time;
+        }
+        let is_latest = |call: &&Call| worker.latest == Some(call.node) && call.returned > Some(stirred);
+        let last = last.filter(is_latest).map(|call| call.node);
+        let mut piece = Piece { worker: strand, from, until: time, last };
+        if let Some(index) = request.pieces.iter().position(|piece| piece.worker == strand) {
+            piece.from = request.pieces.remove(index).from;
+        }
+        if request.pieces.len() < PIECE_LIMIT {
+            request.pieces.push(piece);
         }
     }
 
@@ -317,7 +327,7 @@ impl Handoffs {
     /// A strand writes the first part of the response to a request. `unordered`: its process is known to do in a turn what does not follow from
     /// what was read in it.
     pub fn answered(&mut self, turn: Turn, request: NodeId, unordered: bool, now: Time) -> Vec<Decision> {
-        let Some(Request { sort, reader, received, wakers }) = self.close(request) else { return Vec::new() };
+        let Some(Request { sort, reader, received, pieces }) = self.close(request) else { return Vec::new() };
         let alone = self.crowded.get(&reader.pid()).is_none_or(|&time| time < received);
         let mut decisions = Vec::new();
         let strand = turn.strand;
@@ -343,12 +353,12 @@ impl Handoffs {
             let since = self.workers.peek(&strand).map_or(received, |worker| received.max(worker.answered));
             let evidence = if strand == reader { Evidence::Task } else { Evidence::Handoff };
             decisions.extend(self.calls_of(strand, since, turn).map(|call| (call, request, evidence)));
-            if strand == reader && !wakers.is_empty() {
+            if strand == reader && !pieces.is_empty() {
                 let claims = self.claims.entry(strand.pid()).or_default();
                 if claims.len() >= CLAIM_LIMIT {
                     claims.remove(0);
                 }
-                claims.push(Claim { request, sort, alone, received, wakers });
+                claims.push(Claim { request, sort, alone, pieces });
             }
         }
         if let Some(worker) = self.workers.get_mut(&strand) {
@@ -367,23 +377,19 @@ impl Handoffs {
             done = decisions.len();
             let Some(mut claims) = self.claims.remove(&pid) else { break };
             claims.retain(|claim| {
-                let mut found = claim.wakers.iter().filter_map(|&(waker, until)| {
-                    let calls: Vec<Call> = self.finished(waker, claim.received, until).collect();
+                let mut found = claim.pieces.iter().filter_map(|piece| {
+                    let calls = self.finished(piece.worker, piece.from, piece.until);
+                    let calls: Vec<_> = calls.map(|call| (call.node, call.sort)).collect();
                     (!calls.is_empty()).then_some(calls)
                 });
                 let (first, second) = (found.next(), found.next());
                 drop(found);
-                let Some(calls) = first else { return false };
                 if second.is_some() {
                     return true;
                 }
-                let custom = self.customs.get_or_insert_mut((pid, claim.sort), Custom::default);
-                let evidence = if claim.alone { Evidence::Handoff } else { Evidence::Inferred };
-                let seen: Vec<Decision> = calls.iter().map(|call| (call.node, claim.request, evidence)).collect();
-                for Done { request, calls } in custom.kept(Done { request: claim.request, calls }) {
-                    decisions.extend(calls.iter().map(|call| (call.node, request, Evidence::Handoff)));
-                }
-                decisions.extend(seen);
+                let (calls, last) = (first.unwrap_or_default(), claim.pieces.last().and_then(|piece| piece.last));
+                let work = self.works.get_or_insert_mut((pid, claim.sort), Work::default);
+                decisions.extend(work.done(Done { request: claim.request, calls, last }, claim.alone));
                 false
             });
             if !claims.is_empty() {

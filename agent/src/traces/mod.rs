@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod coroutines;
+pub mod customs;
 pub mod ends;
 pub mod handoffs;
 pub mod ids;

@@ -8,7 +8,7 @@
 //!
 //! Probably: it may wait for something that is not seen (a timer, a lock, a blocking task), and so may the true one have done. Then such calls
 //! go to whoever happened to read something before, and some requests get several of them and others none. So it is claimed only where
-//! requests of one sort, while others are open, nearly always get the same calls in this way ([`Custom`]), and only when the response is
+//! requests of one sort, while others are open, nearly always get the same calls in this way ([`Asking`]), and only when the response is
 //! written and this one got them as well. The first call on a connection tells nothing: what was waited for was the connection.
 
 use std::{collections::HashMap, num::NonZeroUsize};
@@ -18,7 +18,7 @@ use lru::LruCache;
 use crate::{
     event::{Direction, Pid, Strand, Task},
     protocols::likeness::Likeness,
-    traces::{handoffs::Decision, span::Evidence, tracker::NodeId},
+    traces::{customs::Custom, handoffs::Decision, span::Evidence, tracker::NodeId},
 };
 
 /// Threads remembered.
@@ -67,44 +67,29 @@ struct Process {
 
 /// What is asked for requests of one sort.
 #[derive(Debug, Default)]
-struct Custom {
+struct Asking {
     /// The sorts of the calls, in order.
-    calls: Vec<Likeness>,
-    /// For how many requests it was the same as for the one before.
-    same: u32,
-    /// For how many something was missing: who asked for it did not show, or it went to another one.
+    custom: Custom<Vec<Likeness>>,
+    /// For how many requests something was missing: who asked for it did not show, or it went to another one.
     lacking: u32,
-    /// For how many it was anything else.
-    other: u32,
 }
 
-impl Custom {
-    /// For how many requests the same must have been asked for it to be a custom.
-    const OFTEN: u32 = 16;
-    /// It is none if one request in so many is another.
-    const SELDOM: u32 = 40;
-    /// Or if something is missing for one in so many. (On a machine with too much to do it was 3 to 4 %: woken tasks are run later then. Where
-    /// calls go to the wrong ones, most are missing elsewhere.)
+impl Asking {
+    /// It is no custom if something is missing for one in so many. (On a machine with too much to do it was 3 to 4 %: woken tasks are run later
+    /// then. Where calls go to the wrong ones, most are missing elsewhere.)
     const LACKING: u32 = 8;
 
     /// Takes what was asked for another request. Whether it was what is always asked. `excused`: something must be missing.
     fn is_kept(&mut self, calls: Vec<Likeness>, excused: bool) -> bool {
-        if self.calls == calls {
-            self.same = self.same.saturating_add(1);
-        } else if calls.len() < self.calls.len() {
+        if calls.len() < self.custom.usual().len() {
             self.lacking = self.lacking.saturating_add(u32::from(!excused));
             return false;
-        } else {
-            self.other = self.other.saturating_add(1);
-            // Once it is a custom, what differs does not change it.
-            if self.same < Self::OFTEN {
-                *self = Self { calls, ..Self::default() };
-            }
-            return false;
         }
-        self.same >= Self::OFTEN
-            && self.other.saturating_mul(Self::SELDOM) <= self.same
-            && self.lacking.saturating_mul(Self::LACKING) <= self.same
+        let is_kept = self.custom.is_kept(calls);
+        if self.custom.times() == 0 {
+            self.lacking = 0; // another custom begins
+        }
+        is_kept && self.lacking.saturating_mul(Self::LACKING) <= self.custom.times()
     }
 }
 
@@ -117,7 +102,7 @@ pub struct Relays {
     /// Who has probably asked for a call that waits.
     askers: HashMap<NodeId, NodeId>,
     /// By process, sort, and whether other requests were open.
-    customs: LruCache<(Pid, Likeness, bool), Custom>,
+    customs: LruCache<(Pid, Likeness, bool), Asking>,
 }
 
 impl Default for Relays {
@@ -214,7 +199,7 @@ impl Relays {
         let mut calls: Vec<Likeness> = asked.iter().map(|asked| asked.sort).collect();
         calls.sort_unstable();
         let excused = self.processes.get(&pid).is_some_and(|process| process.first_calls > first_calls);
-        if !self.customs.get_or_insert_mut(key, Custom::default).is_kept(calls, excused) {
+        if !self.customs.get_or_insert_mut(key, Asking::default).is_kept(calls, excused) {
             return Vec::new();
         }
         let returned = asked.into_iter().filter(|asked| asked.returned);

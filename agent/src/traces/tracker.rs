@@ -10,7 +10,12 @@
 //! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`] and [`super::relays`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
-use std::{borrow::Cow, collections::HashMap, num::NonZeroUsize, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+};
 
 use lru::LruCache;
 
@@ -348,9 +353,11 @@ impl Tracker {
         self.inference.answered(turn, request);
     }
 
-    /// A thread woke another one of its process.
-    pub fn woke(&mut self, task: Task, woken: u32) {
-        self.handoffs.woke(task, woken, self.now);
+    /// A thread woke another one of its process, by a futex or else by a write.
+    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>) {
+        if let Some((call, request, _)) = self.handoffs.woke(task, woken, futex, self.now) {
+            self.inference.seems(task.pid, call, request);
+        }
     }
 
     /// A thread started another one.

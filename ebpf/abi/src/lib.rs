@@ -210,6 +210,8 @@ pub struct ProcessEvent {
     pub other: u32,
     /// Zero.
     pub reserved: u32,
+    /// User address of the futex by which the other thread was woken; 0 where it is none.
+    pub futex: u64,
 }
 
 /// Value of the process table.
@@ -538,7 +540,7 @@ const _: () = assert!(size_of::<Header>() == 40);
 const _: () = assert!(size_of::<DataEvent>() == 40 + 24);
 const _: () = assert!(size_of::<SocketEvent>() == 40 + 16 + 32 + 8 + MAX_PATH + 4 + 16 + 16);
 const _: () = assert!(size_of::<EndEvent>() == 40 + 16);
-const _: () = assert!(size_of::<ProcessEvent>() == 40 + 8);
+const _: () = assert!(size_of::<ProcessEvent>() == 40 + 16);
 const _: () = assert!(size_of::<Observed>() == 4 + 4 + 8);
 const _: () = assert!(size_of::<PythonLayout>() == 8 + 4 * 4);
 const _: () = assert!(size_of::<JavaLayout>() == 8 + 8 + 8 * 4);

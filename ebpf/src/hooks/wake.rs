@@ -1,17 +1,20 @@
 //! Which thread makes another one go on.
 //!
 //! Every wake-up of the host comes here while this is attached, so all but a few end at a table look-up. What is told is bounded by what
-//! is told of transfers: after each of its own a thread has a few wake-ups that count.
+//! is told of transfers: after each of its own a thread has a few wake-ups that count, and whom it wakes has fewer.
+
+use core::cmp::{max, min};
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use syspan_abi::{Kind, MAX_SYSCALLS, syscall, watch};
 
+use super::Arguments;
 use crate::{
     config::config,
     emit,
     maps::THREADS,
     socket::kernel,
-    thread::{self, Thread, op},
+    thread::{self, PASSED_WAKES, TOLD, Thread, Told, op},
 };
 
 /// `sched_waking(p: task_struct *)`, since 4.3: the current task makes `p` ready to run.
@@ -34,33 +37,38 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
     }
     let woken: u32 = kernel(woken, config!(offsets.task_tid));
     let Some(thread) = THREADS.get_ptr_mut(woken) else { return 0 };
-    if !is_on_purpose(waker, thread) {
-        return 0;
-    }
-    // SAFETY: words of a map value, which is the calling thread's own.
+    let Some(futex) = on_purpose(waker, thread) else { return 0 };
+    // SAFETY: words of map values: of the calling thread's own, and of one that is blocked.
     let turn = unsafe {
+        if (*waker).is_shared(futex, woken) {
+            return 0;
+        }
+        (*waker).told[(*waker).wakes as usize % TOLD] = Told { futex: futex as u32, woken };
         (*waker).wakes -= 1;
+        // What one has read another one may go on with, and that one wakes who waits for it.
+        (*thread).wakes = max((*thread).wakes, min((*waker).wakes, PASSED_WAKES));
         (*waker).turn
     };
-    emit::thread(Kind::Wake, pid, tid, turn, woken);
+    emit::thread(Kind::Wake, pid, tid, turn, woken, futex);
     0
 }
 
 /// Whether a thread wakes the other one by what it does, and not by having been interrupted: data that arrives and timers that
 /// end wake threads too, while any thread may be running. A thread waits in `futex` for what another one does with `futex`; a wait for
 /// files ends by a write, to an eventfd or a pipe (one to a connection shows itself by what is read).
+///
+/// If so, the address of the futex, the first argument of the waker's call; 0 for a write.
 #[inline(always)]
-fn is_on_purpose(waker: *mut Thread, woken: *mut Thread) -> bool {
+fn on_purpose(waker: *mut Thread, woken: *mut Thread) -> Option<u64> {
     // SAFETY: words of map values.
-    let (by, transfer, of) =
-        unsafe { (call((*waker).registers), (*waker).call.op != op::NONE, call((*woken).registers)) };
-    match by {
-        syscall::FUTEX => of == syscall::FUTEX,
-        syscall::WRITE | syscall::WRITEV => {
-            !transfer
-                && (of == syscall::EPOLL_WAIT || of == syscall::POLL || of == syscall::SELECT || of == syscall::READ)
-        }
-        _ => false,
+    let (registers, transfer, of) =
+        unsafe { ((*waker).registers, (*waker).call.op != op::NONE, call((*woken).registers)) };
+    let waits_for_files =
+        of == syscall::EPOLL_WAIT || of == syscall::POLL || of == syscall::SELECT || of == syscall::READ;
+    match call(registers) {
+        syscall::FUTEX if of == syscall::FUTEX => Some(Arguments::read(registers).get::<0>()),
+        syscall::WRITE | syscall::WRITEV if !transfer && waits_for_files => Some(0),
+        _ => None,
     }
 }
 

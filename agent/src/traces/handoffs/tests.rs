@@ -1,4 +1,5 @@
 use super::*;
+use crate::traces::customs::Custom;
 
 const PID: Pid = 1;
 
@@ -31,7 +32,7 @@ fn rounds(handoffs: &mut Handoffs, number: u64, calls: u64) -> Vec<Evidence> {
             for number in 1..=calls {
                 call(handoffs, worker, request + number, time + 10 * number);
             }
-            handoffs.woke(task(worker), reader, time + 100);
+            let _ = handoffs.woke(task(worker), reader, None, time + 100);
         }
         let _ = handoffs.answered(turn(1), first, false, time + 110);
         let decisions = handoffs.answered(turn(2), second, false, time + 120);
@@ -57,16 +58,16 @@ fn a_worker_that_wakes_the_reader_did_its_work_where_that_is_the_custom() {
 fn what_is_the_custom_was_so_before_it_was_known() {
     let mut handoffs = Handoffs::default();
     let mut known = Vec::new();
-    for round in 0..=u64::from(Custom::OFTEN) + 2 {
+    for round in 0..=u64::from(Custom::<()>::OFTEN) + 2 {
         let (request, time) = (100 * round, 1000 * round);
         // Never alone: another request is always open.
         handoffs.request_read(turn(2).strand, request + 50, time, Likeness::default());
         handoffs.request_read(turn(1).strand, request, time + 1, Likeness::default());
-        let calls = if round == 1 { 1 } else { 2 };
+        let calls = if round == 1 { 3 } else { 2 };
         for number in 1..=calls {
             call(&mut handoffs, 8, request + number, time + 10 * number);
         }
-        handoffs.woke(task(8), 1, time + 100);
+        let _ = handoffs.woke(task(8), 1, None, time + 100);
         let decisions = handoffs.answered(turn(1), request, false, time + 110);
         assert!(decisions.iter().all(|(_, _, evidence)| *evidence != Evidence::Inferred) || known.is_empty());
         known.extend(decisions.into_iter().filter(|(.., evidence)| *evidence == Evidence::Handoff));
@@ -74,9 +75,127 @@ fn what_is_the_custom_was_so_before_it_was_known() {
         handoffs.forget(request + 50);
     }
     let of: HashSet<NodeId> = known.iter().map(|(_, request, _)| *request).collect();
-    let all = (0..=u64::from(Custom::OFTEN) + 2).map(|round| 100 * round);
+    let all = (0..=u64::from(Custom::<()>::OFTEN) + 2).map(|round| 100 * round);
     assert_eq!(of, all.filter(|&request| request != 100).collect());
     assert_eq!(known.len(), 2 * of.len());
+}
+
+/// The interpreter's lock.
+const LOCK: Option<NonZeroU64> = NonZeroU64::new(1);
+
+/// That by which only this thread waits.
+fn own(thread: u32) -> Option<NonZeroU64> {
+    NonZeroU64::new(u64::from(thread) << 8)
+}
+
+/// What is certain for the requests of two readers that are answered in this order.
+fn certain(handoffs: &mut Handoffs, answers: [(u32, NodeId); 2], time: Time) -> Vec<(NodeId, NodeId)> {
+    let answered = answers.map(|(reader, request)| handoffs.answered(turn(reader), request, false, time));
+    let decisions = answered.into_iter().flatten();
+    decisions
+        .filter(|(.., evidence)| *evidence == Evidence::Handoff)
+        .map(|(call, request, _)| (call, request))
+        .collect()
+}
+
+#[test]
+fn a_lock_that_wakes_everybody_in_turn_says_nothing() {
+    let mut handoffs = Handoffs::default();
+    let mut known = Vec::new();
+    for round in 0..40 {
+        let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
+        handoffs.request_read(turn(1).strand, first, time, Likeness::default());
+        handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+        // Each worker lets go of the lock at its calls, and whoever waited longest is woken.
+        for number in 1..=2 {
+            call(&mut handoffs, 8, first + number, time + 10 * number);
+            let _ = handoffs.woke(task(8), 2, LOCK, time + 10 * number + 2);
+            call(&mut handoffs, 9, second + number, time + 10 * number + 3);
+            let _ = handoffs.woke(task(9), 1, LOCK, time + 10 * number + 5);
+        }
+        let _ = handoffs.woke(task(8), 1, own(1), time + 100);
+        let _ = handoffs.woke(task(9), 2, own(2), time + 101);
+        known.extend(certain(&mut handoffs, [(1, first), (2, second)], time + 110));
+    }
+    assert!(known.iter().all(|(call, request)| call - request <= 2), "{known:?}");
+    let requests: HashSet<NodeId> = known.iter().map(|(_, request)| *request).collect();
+    // Of the first, it is not known yet that the lock is one.
+    assert!(known.len() >= 2 * 78 && requests.len() >= 78, "{} calls of {} requests", known.len(), requests.len());
+}
+
+#[test]
+fn a_futex_is_a_threads_own_again_after_a_while() {
+    let mut futexes = Futexes::default();
+    let mut is_private = |thread| futexes.is_private(NonZeroU64::MIN, turn(thread).strand);
+    assert!(is_private(1));
+    assert!(!is_private(2));
+    assert_eq!((0..20).take_while(|_| !is_private(2)).count(), 15);
+    assert!(!is_private(1));
+}
+
+/// Two workers do the parts of two requests, each as it is free; the parts that end them make a call or not.
+fn parts(handoffs: &mut Handoffs, rounds: u64, has_last: bool) -> Vec<(NodeId, NodeId)> {
+    let mut known = Vec::new();
+    for round in 0..rounds {
+        let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
+        let (busy, idle) = if round % 3 == 0 { (8, 9) } else { (9, 8) };
+        handoffs.request_read(turn(1).strand, first, time, Likeness::default());
+        handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+        call(handoffs, busy, first + 1, time + 10);
+        call(handoffs, busy, second + 1, time + 20);
+        if has_last {
+            call(handoffs, idle, first + 2, time + 30);
+            call(handoffs, busy, second + 2, time + 31);
+            let _ = handoffs.woke(task(idle), 1, own(1), time + 40);
+        } else {
+            let _ = handoffs.woke(task(busy), 1, own(1), time + 40);
+        }
+        let _ = handoffs.woke(task(busy), 2, own(2), time + 41);
+        known.extend(certain(handoffs, [(1, first), (2, second)], time + 50));
+        for node in [first + 1, second + 1, first, second] {
+            handoffs.forget(node);
+        }
+    }
+    known
+}
+
+#[test]
+fn who_does_the_last_part_has_made_the_call_right_before() {
+    let known = parts(&mut Handoffs::default(), 20, true);
+    assert_eq!(known.iter().copied().collect::<HashSet<_>>().len(), 40, "{known:?}");
+    assert!(known.iter().all(|(call, request)| call - request == 2), "{known:?}");
+}
+
+#[test]
+fn where_the_last_part_makes_no_call_nothing_is_claimed() {
+    assert_eq!(parts(&mut Handoffs::default(), 100, false), []);
+}
+
+/// A worker that waits has another piece of work then, and one that makes a call whose request is known has one, too.
+#[test]
+fn a_worker_that_has_done_something_since_its_call_may_have_made_it_for_another() {
+    for (woken, wrote) in [(false, false), (true, false), (false, true)] {
+        let mut handoffs = Handoffs::default();
+        let mut known = Vec::new();
+        for round in 0..40 {
+            let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
+            handoffs.request_read(turn(1).strand, first, time, Likeness::default());
+            handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+            // A second call now and then: no more than the last one is a custom.
+            for number in 0..=(round % 2) {
+                call(&mut handoffs, 8, first + number + 1, time + 10 * (number + 1));
+            }
+            if woken {
+                let _ = handoffs.woke(task(7), 8, own(8), time + 90);
+            }
+            if wrote {
+                handoffs.written(turn(8).strand);
+            }
+            let _ = handoffs.woke(task(8), 1, own(1), time + 100);
+            known.extend(certain(&mut handoffs, [(1, first), (2, second)], time + 110));
+        }
+        assert_eq!(known.len(), if woken || wrote { 0 } else { 40 }, "{known:?}");
+    }
 }
 
 #[test]
@@ -85,7 +204,7 @@ fn a_worker_that_wakes_the_reader_of_the_only_request_did_its_work() {
     handoffs.request_read(turn(1).strand, 10, 100, Likeness::default());
     call(&mut handoffs, 8, 11, 110);
     call(&mut handoffs, 8, 12, 120);
-    handoffs.woke(task(8), 1, 130);
+    let _ = handoffs.woke(task(8), 1, None, 130);
     assert_eq!(handoffs.answered(turn(1), 10, false, 160), handed(&[11, 12], 10));
 }
 
@@ -95,7 +214,7 @@ fn calls_older_than_the_request_are_not_its() {
     call(&mut handoffs, 8, 5, 90);
     handoffs.request_read(turn(1).strand, 10, 100, Likeness::default());
     call(&mut handoffs, 8, 11, 110);
-    handoffs.woke(task(8), 1, 130);
+    let _ = handoffs.woke(task(8), 1, None, 130);
     assert_eq!(handoffs.answered(turn(1), 10, false, 160), handed(&[11], 10));
 }
 
@@ -104,7 +223,7 @@ fn a_worker_with_a_call_under_way_has_nothing_to_hand_back() {
     let mut handoffs = Handoffs::default();
     handoffs.request_read(turn(1).strand, 10, 100, Likeness::default());
     handoffs.call_made(turn(8), 11, 110, Likeness::default());
-    handoffs.woke(task(8), 1, 115);
+    let _ = handoffs.woke(task(8), 1, None, 115);
     handoffs.call_read(turn(8), 11, 120);
     assert_eq!(handoffs.answered(turn(1), 10, false, 160), []);
 }
@@ -117,10 +236,10 @@ fn two_workers_that_wake_a_reader_are_told_apart_by_what_else_is_known() {
     handoffs.request_read(turn(2).strand, 20, 101, Likeness::default());
     call(&mut handoffs, 8, 11, 110);
     call(&mut handoffs, 9, 21, 111);
-    handoffs.woke(task(9), 1, 115);
-    handoffs.woke(task(8), 1, 120);
+    let _ = handoffs.woke(task(9), 1, None, 115);
+    let _ = handoffs.woke(task(8), 1, None, 120);
     assert_eq!(handoffs.answered(turn(1), 10, false, 130), []);
-    handoffs.woke(task(9), 2, 140);
+    let _ = handoffs.woke(task(9), 2, None, 140);
     let mut decisions = handoffs.answered(turn(2), 20, false, 150);
     decisions.sort_unstable_by_key(|(call, ..)| *call);
     assert_eq!(decisions, [(11, 10, Evidence::Inferred), (21, 20, Evidence::Inferred)]);
@@ -182,7 +301,7 @@ fn the_first_work_of_a_started_strand_is_its_starters() {
     handoffs.started(turn(8).strand, 10);
     assert_eq!(handoffs.started_for(turn(8).strand), Some(10));
     call(&mut handoffs, 8, 99, 110);
-    handoffs.woke(task(8), 1, 120);
+    let _ = handoffs.woke(task(8), 1, None, 120);
     assert_eq!(handoffs.started_for(turn(8).strand), None, "it has handed its work back");
     handoffs.started(turn(9).strand, 10);
     let _ = handoffs.answered(turn(1), 10, false, 130);
@@ -197,4 +316,34 @@ fn nothing_is_kept_of_what_is_over() {
     handoffs.forget(11);
     handoffs.forget(10);
     assert!(handoffs.requests.is_empty() && handoffs.reading.is_empty() && handoffs.callers.is_empty());
+}
+
+/// A client whose selector, thread 5, reads all responses, and has threads 6 and 7 go on with them.
+#[test]
+fn a_result_that_is_passed_on_is_probably_whose_thread_it_wakes() {
+    let mut handoffs = Handoffs::default();
+    for (reader, request) in [(1, 10), (2, 20)] {
+        handoffs.request_read(turn(reader).strand, request, 100, Likeness::default());
+        handoffs.call_made(turn(6), request + 1, 110, Likeness::default());
+        handoffs.call_made(turn(6), request + 2, 120, Likeness::default());
+    }
+
+    handoffs.call_read(turn(5), 11, 130);
+    let _ = handoffs.woke(task(5), 6, own(6), 131);
+    handoffs.call_read(turn(5), 21, 132);
+    let _ = handoffs.woke(task(5), 7, own(7), 133);
+    assert_eq!(handoffs.woke(task(7), 5, own(5), 134), None, "the selector has other things to do");
+    assert_eq!(handoffs.woke(task(7), 2, own(2), 135), Some((21, 20, Evidence::Inferred)));
+    assert_eq!(handoffs.woke(task(7), 1, own(1), 136), None, "once");
+    handoffs.written(turn(6).strand);
+    assert_eq!(handoffs.woke(task(6), 1, own(1), 137), None, "it had something else to do");
+
+    handoffs.call_read(turn(5), 12, 140);
+    handoffs.call_read(turn(5), 22, 141);
+    let _ = handoffs.woke(task(5), 6, own(6), 142);
+    assert_eq!(handoffs.woke(task(6), 1, own(1), 143), None, "either of two");
+    handoffs.call_read(turn(5), 12, 150);
+    let _ = handoffs.woke(task(5), 6, LOCK, 151);
+    let _ = handoffs.woke(task(5), 7, LOCK, 152);
+    assert_eq!(handoffs.woke(task(7), 1, own(1), 153), None, "a lock passes nothing on");
 }
