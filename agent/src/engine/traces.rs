@@ -145,6 +145,7 @@ impl Traces {
         }
         if data.direction == Direction::Read {
             followed.last_reader = Some(task.in_turn());
+            self.tracker.tasks().read_from(task.in_turn(), data.socket);
         }
     }
 
@@ -302,12 +303,13 @@ impl Traces {
     }
 
     /// When the connection became free that is used now, if the process has no other idle one to its server: others may have waited for it.
-    fn scarce(&self, followed: &Followed, task: Task) -> Option<Freed> {
+    fn scarce(&mut self, followed: &Followed, task: Task) -> Option<Freed> {
         let (turn, freed) = (task.in_turn(), followed.last_reader?);
         let own = u32::from(followed.idle_of.is_some());
         let others = self.idle.get(&(task.pid, server(followed))).is_some_and(|idle| idle.all > own);
         match turn.number.wrapping_sub(freed.number) {
             _ if others || turn.strand != freed.strand || followed.last_caller.is_none() => None,
+            0 if self.tracker.tasks().has_read_last(turn, followed.connection.socket.id) => Some(Freed::JustNow),
             0 => Some(Freed::ThisTurn),
             1 => Some(Freed::LastTurn),
             _ => None,

@@ -25,7 +25,7 @@ use std::{
 use lru::LruCache;
 
 use crate::{
-    event::{Pid, Strand, Time, Turn},
+    event::{Pid, SocketId, Strand, Time, Turn},
     traces::tracker::NodeId,
 };
 
@@ -73,6 +73,8 @@ struct Thread {
     /// How many things it has read one after the other, and whether it has written something since.
     row: u32,
     wrote: bool,
+    /// What it has read from last in this turn.
+    last: Option<SocketId>,
     work: Option<Work>,
     /// It has been seen to leave a request open and wait for others: it never serves one at a time.
     event_loop: bool,
@@ -326,6 +328,18 @@ impl Tasks {
         matches!(strand, Strand::Coroutine(..)) && self.threads.peek(&strand).is_some_and(|thread| thread.event_loop)
     }
 
+    /// A strand has read from a socket.
+    pub fn read_from(&mut self, turn: Turn, socket: SocketId) {
+        self.thread(turn).last = Some(socket);
+    }
+
+    /// Whether this socket is the one that a strand has read from last, in this turn.
+    #[must_use]
+    pub fn has_read_last(&self, turn: Turn, socket: SocketId) -> bool {
+        let thread = self.threads.peek(&turn.strand);
+        thread.is_some_and(|thread| thread.turn == turn.number && thread.last == Some(socket))
+    }
+
     /// Whether requests of a process are open: somebody could be working for them.
     #[must_use]
     pub fn has_open(&self, pid: Pid) -> bool {
@@ -368,6 +382,7 @@ impl Tasks {
             thread.read = false;
             thread.row = 0;
             thread.wrote = false;
+            thread.last = None;
             // A request left open over a wait for several files: not served alone. It may be over by now; the guards then cost
             // nothing.
             thread.event_loop |= thread.work.is_some_and(|work| self.requests.contains_key(&work.request));

@@ -195,7 +195,7 @@ impl Lessons {
     fn expected(&self, moment: &Moment) -> Leaning {
         match moment {
             // Connections go to who has waited longest, once the loop goes on.
-            Moment::Freed(Freed::ThisTurn, _) => Style::InOrder.expects(),
+            Moment::Freed(Freed::JustNow, _) => Style::InOrder.expects(),
             Moment::Freed(Freed::LastTurn, _) if self.style == Style::NextTurn => Style::InOrder.expects(),
             _ => self.style.expects(),
         }

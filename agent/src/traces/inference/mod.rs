@@ -58,7 +58,9 @@ pub struct Made {
 /// When the process's only idle connection to a server became free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Freed {
-    /// In this turn of this strand.
+    /// By what this strand has read last, in this turn: nobody has acted since.
+    JustNow,
+    /// In this turn of this strand, which has read something else since.
     ThisTurn,
     /// In the strand's turn before.
     LastTurn,

@@ -76,3 +76,18 @@ fn nothing_is_kept_of_what_is_over() {
     }
     assert!(inference.processes.peek(&PID).unwrap().iter().all(Solver::is_at_rest));
 }
+
+/// One request has waited for a connection for long, another one has just got what it waited for: who makes the call that is sent then.
+fn who_calls(freed: Freed) -> NodeId {
+    let mut inference = Inference::default();
+    inference.request_read(turn(1), 10, 1, Likeness::default());
+    inference.request_read(turn(5), 20, 1, Likeness::default());
+    inference.call_made(&made(11, turn(5), Some(freed)), None);
+    inference.parent(PID, 11).unwrap().0
+}
+
+#[test]
+fn a_connection_goes_to_who_has_waited_for_it_unless_it_was_idle_meanwhile() {
+    assert_eq!(who_calls(Freed::JustNow), 10);
+    assert_eq!(who_calls(Freed::ThisTurn), 20);
+}
