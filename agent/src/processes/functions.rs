@@ -32,7 +32,7 @@ mod header {
     pub(super) const ENTRIES: usize = 64;
 }
 
-/// The first bytes of these functions, counted from the file's beginning; `None` unless the program has them all.
+/// Where these functions are entered, for probes, counted from the file's beginning; `None` unless the program has them all.
 pub fn find<'a, R: ReadRef<'a>, const N: usize>(
     file: &FileHeader64<Endianness>,
     sections: &Sections<'a, R>,
@@ -53,32 +53,36 @@ pub fn find<'a, R: ReadRef<'a>, const N: usize>(
     for (place, entry) in found.iter_mut().zip(table.entries(names)?) {
         let address = text.checked_add(entry)?;
         let loaded = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
-        *place = loaded.into_iter().find_map(|segment| {
+        let first = loaded.into_iter().find_map(|segment| {
             let inside = address.checked_sub(segment.p_vaddr(endian))?;
             if inside < segment.p_filesz(endian) { segment.p_offset(endian).checked_add(inside) } else { None }
         })?;
         // A probe anywhere else than between two instructions would break the program: the text may begin elsewhere than it seems.
-        if !begins_function(file.e_machine(endian), data.read_bytes_at(*place, PROLOGUE).ok()?) {
-            return None;
-        }
+        *place = first.checked_add(entered(file.e_machine(endian), data.read_bytes_at(first, PROLOGUE).ok()?)?)?;
     }
     Some(found)
 }
 
-/// Whether these are the first instructions of a function of Go's: it compares the stack pointer with the limit that its goroutine's
-/// description has at byte 16.
-fn begins_function(machine: u16, code: &[u8]) -> bool {
+/// Which byte of these first instructions of a function of Go's a probe is put at: it compares the stack pointer with the limit that its goroutine's
+/// description has at byte 16, and jumps if there is not enough room. The arguments are untouched then. The jump is an instruction that the kernel
+/// emulates (see [`super::results`]); at the comparison a virtual machine would be left twice.
+fn entered(machine: u16, code: &[u8]) -> Option<u64> {
     match machine {
-        // cmp 0x10(%r14),%rsp, or with a large frame lea -n(%rsp),%r12; cmp 0x10(%r14),%r12
         EM_X86_64 => {
-            let compares = |at: usize| code.get(at..at + 4) == Some(&[0x4d, 0x3b, 0x66, 0x10]);
-            code.starts_with(&[0x49, 0x3b, 0x66, 0x10])
-                || (code.starts_with(&[0x4c, 0x8d, 0x64, 0x24]) && compares(5))
-                || (code.starts_with(&[0x4c, 0x8d, 0xa4, 0x24]) && compares(8))
+            let jump = match code {
+                // cmp 0x10(%r14),%rsp
+                [0x49, 0x3b, 0x66, 0x10, ..] => 4,
+                // With a large frame lea -n(%rsp),%r12; cmp 0x10(%r14),%r12
+                [0x4c, 0x8d, 0x64, 0x24, _, 0x4d, 0x3b, 0x66, 0x10, ..] => 9,
+                [0x4c, 0x8d, 0xa4, 0x24, _, _, _, _, 0x4d, 0x3b, 0x66, 0x10, ..] => 12,
+                _ => return None,
+            };
+            // jbe, with a byte or four of distance
+            matches!(code.get(jump..)?, [0x76, ..] | [0x0f, 0x86, ..]).then_some(jump as u64)
         }
         // ldr x16, [x28, #16]
-        EM_AARCH64 => code.starts_with(&0xf940_0b90_u32.to_le_bytes()),
-        _ => false,
+        EM_AARCH64 => code.starts_with(&0xf940_0b90_u32.to_le_bytes()).then_some(0),
+        _ => None,
     }
 }
 
@@ -187,12 +191,20 @@ mod tests {
 
     #[test]
     fn only_a_functions_first_instructions_are_taken() {
-        assert!(begins_function(EM_X86_64, b"\x49\x3b\x66\x10\x76\x2a"));
-        assert!(begins_function(EM_X86_64, b"\x4c\x8d\x64\x24\xf8\x4d\x3b\x66\x10"));
-        assert!(begins_function(EM_X86_64, b"\x4c\x8d\xa4\x24\x00\xff\xff\xff\x4d\x3b\x66\x10"));
-        assert!(begins_function(EM_AARCH64, b"\x90\x0b\x40\xf9"));
-        for code in [&b"\x66\x10\x76\x2a"[..], b"\x4c\x8d\x64\x24\xf8\x90\x90\x90\x90", b"\x55\x48\x89\xe5", b""] {
-            assert!(!begins_function(EM_X86_64, code), "{code:x?}");
+        assert_eq!(entered(EM_X86_64, b"\x49\x3b\x66\x10\x76\x2a"), Some(4));
+        assert_eq!(entered(EM_X86_64, b"\x49\x3b\x66\x10\x0f\x86\x2a\x01\0\0"), Some(4));
+        assert_eq!(entered(EM_X86_64, b"\x4c\x8d\x64\x24\xf8\x4d\x3b\x66\x10\x0f\x86"), Some(9));
+        assert_eq!(entered(EM_X86_64, b"\x4c\x8d\xa4\x24\x00\xff\xff\xff\x4d\x3b\x66\x10\x0f\x86\xf0\0"), Some(12));
+        assert_eq!(entered(EM_AARCH64, b"\x90\x0b\x40\xf9"), Some(0));
+        for code in [
+            &b"\x66\x10\x76\x2a"[..],
+            b"\x49\x3b\x66\x10\x77\x2a",
+            b"\x49\x3b\x66\x10",
+            b"\x4c\x8d\x64\x24\xf8\x90\x90\x90\x90\x76",
+            b"\x55\x48\x89\xe5",
+            b"",
+        ] {
+            assert_eq!(entered(EM_X86_64, code), None, "{code:x?}");
         }
     }
 
