@@ -16,6 +16,7 @@ use crate::{
     protocols::{Options, Role, Signals, otlp::Covered},
     streams::{Connection, Loss, Losses, order::Order},
     traces::{
+        handoffs::Futex,
         instrumented::Instrumented,
         span::{Evidence, Span, SpanId, TraceId},
         tracker::Tracker,
@@ -204,7 +205,9 @@ impl Engine {
                     self.traces.losses.add(loss, count);
                 }
             }
-            Event::Wake { task, woken, futex, .. } => self.traces.tracker.woke(task, woken, futex),
+            Event::Wake { task, woken, futex, lock, .. } => {
+                self.traces.tracker.woke(task, woken, futex.map(|address| Futex { address, lock }));
+            }
             Event::Thread { task, started, .. } => self.traces.tracker.thread_started(task, started),
             Event::Goroutine { task, .. } => self.traces.tracker.goroutine_appeared(task),
             Event::Coroutine { time, task, ancestors } => self.traces.tracker.coroutine_began(task, time, &ancestors),

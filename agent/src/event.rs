@@ -357,6 +357,9 @@ pub enum Event {
         /// Address, in the process's memory, of the futex in which that one was blocked. `None`: it waited for a file.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         futex: Option<NonZeroU64>,
+        /// It waited there as threads do for a lock of glibc's.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lock: bool,
     },
     /// A thread of an observed process started another one.
     Thread {

@@ -133,15 +133,15 @@ pub fn end(caller: Caller, turn: u32, socket: u64, state: *mut SocketState, end:
 /// Tells something of a process.
 #[inline(always)]
 pub fn process(kind: Kind, pid: u32, other: u32) {
-    thread(kind, pid, pid, 0, other, 0);
+    thread(kind, pid, pid, 0, other, (0, 0));
 }
 
 /// Tells something of a thread.
 #[inline(always)]
-pub fn thread(kind: Kind, pid: u32, tid: u32, turn: u32, other: u32, futex: u64) {
+pub fn thread(kind: Kind, pid: u32, tid: u32, turn: u32, other: u32, (futex, lock): (u64, u32)) {
     // SAFETY: plain helper.
     let time = unsafe { bpf_ktime_get_ns() };
     let header = Header { kind: kind as u16, pid, tid, turn, time, ..Header::default() };
-    let event = ProcessEvent { header, other, reserved: 0, futex };
+    let event = ProcessEvent { header, other, lock, futex };
     notice(&raw const event);
 }

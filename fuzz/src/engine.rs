@@ -220,7 +220,8 @@ impl Host {
                 Event::Process(Arc::new(Process { runtime, ..Process::unknown(pid, None) }))
             }
             What::Wakes { other, starts: false } => {
-                Event::Wake { time, task, woken: u32::from(other & 15), futex: NonZeroU64::new(u64::from(other >> 4)) }
+                let (woken, futex) = (u32::from(other & 15), NonZeroU64::new(u64::from(other >> 4 & 7)));
+                Event::Wake { time, task, woken, futex, lock: other >> 7 == 1 }
             }
             What::Wakes { other: 16.., starts: true } => Event::Goroutine { time, task },
             What::Wakes { other, starts: true } => Event::Thread { time, task, started: u32::from(other & 15) },

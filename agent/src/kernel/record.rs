@@ -152,8 +152,8 @@ pub fn parse(bytes: &[u8]) -> Option<Record> {
         k if k == Kind::Listen as u16 => Record::Listen(task.pid),
         k if k == Kind::IoUring as u16 => Record::IoUring(task.pid),
         k if k == Kind::Wake as u16 => {
-            let (woken, _) = (reader.u32()?, reader.u32()?);
-            Record::Event(Event::Wake { time, task, woken, futex: NonZeroU64::new(reader.u64()?) })
+            let (woken, lock) = (reader.u32()?, reader.u32()? != 0);
+            Record::Event(Event::Wake { time, task, woken, futex: NonZeroU64::new(reader.u64()?), lock })
         }
         k if k == Kind::Thread as u16 => Record::Event(Event::Thread { time, task, started: reader.u32()? }),
         k if k == Kind::Goroutine as u16 => Record::Event(Event::Goroutine { time, task }),
@@ -298,12 +298,16 @@ mod tests {
             (offset_of!(ProcessEvent, other), 9),
         ];
         let task = Task::thread(7, 8, 3);
-        let woken =
-            |futex| Some(Record::Event(Event::Wake { time: 1000, task, woken: 9, futex: NonZeroU64::new(futex) }));
+        let woken = |futex, lock| {
+            let futex = NonZeroU64::new(futex);
+            Some(Record::Event(Event::Wake { time: 1000, task, woken: 9, futex, lock }))
+        };
         let mut bytes = notice(Kind::Wake, &members);
-        assert_eq!(parse(&bytes), woken(0), "by a write");
+        assert_eq!(parse(&bytes), woken(0, false), "by a write");
         bytes[offset_of!(ProcessEvent, futex)..][..8].copy_from_slice(&0x7fff_1234_5678_u64.to_ne_bytes());
-        assert_eq!(parse(&bytes), woken(0x7fff_1234_5678));
+        assert_eq!(parse(&bytes), woken(0x7fff_1234_5678, false));
+        bytes[offset_of!(ProcessEvent, lock)] = 1;
+        assert_eq!(parse(&bytes), woken(0x7fff_1234_5678, true));
         let started = Some(Record::Event(Event::Thread { time: 1000, task, started: 9 }));
         assert_eq!(parse(&notice(Kind::Thread, &members)), started);
     }

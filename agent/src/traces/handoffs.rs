@@ -22,7 +22,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    num::{NonZeroU64, NonZeroUsize},
+    num::NonZeroUsize,
 };
 
 use lru::LruCache;
@@ -37,6 +37,7 @@ mod futexes;
 mod results;
 mod work;
 
+pub use futexes::Futex;
 use futexes::Futexes;
 use results::Results;
 use work::{Done, Work};
@@ -63,6 +64,10 @@ const CLAIM_LIMIT: usize = 64;
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     worker: Strand,
+    /// By which it did.
+    futex: Option<Futex>,
+    /// When it had handed back something before.
+    before: Time,
     from: Time,
     until: Time,
     /// Its last call, if it did not wait or wake anybody after it: then it did no other piece of work either.
@@ -251,7 +256,7 @@ impl Handoffs {
     }
 
     /// A thread woke another one of its process, by a futex or else by a write. For the result of which call, and whose that was, probably.
-    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>, time: Time) -> Option<Decision> {
+    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<Futex>, time: Time) -> Option<Decision> {
         let (strand, woken) = (task.strand(), Strand::Thread(task.pid, woken));
         if let Some(worker) = self.workers.get_mut(&strand)
             && matches!(worker.started_for, Some((_, true)))
@@ -265,7 +270,7 @@ impl Handoffs {
             worker.stirred = time;
         }
         let request = self.reading.get(&woken).copied();
-        self.hands_back(strand, request, futex.is_some(), time);
+        self.hands_back(strand, request, futex, time);
         let call = self.results.woke(strand, woken, request.is_some())?;
         let request = request.filter(|request| {
             self.requests
@@ -277,21 +282,22 @@ impl Handoffs {
     }
 
     /// A worker woke somebody, the reader of a request if he has an open one.
-    fn hands_back(&mut self, strand: Strand, request: Option<NodeId>, by_futex: bool, time: Time) {
+    fn hands_back(&mut self, strand: Strand, request: Option<NodeId>, futex: Option<Futex>, time: Time) {
         let Some(worker) = self.workers.get_mut(&strand) else { return };
         let stirred = std::mem::replace(&mut worker.stirred, time);
         let Some(request) = request.and_then(|request| self.requests.get_mut(&request)) else { return };
         if worker.calls.iter().any(|call| call.returned.is_none()) {
             return;
         }
-        let from = request.received.max(worker.handed);
-        let last = worker.calls.last().filter(|call| by_futex && call.start >= from);
+        let before = worker.handed;
+        let from = request.received.max(before);
+        let last = worker.calls.last().filter(|call| futex.is_some() && call.start >= from);
         if last.is_some() {
             worker.handed = time;
         }
         let is_latest = |call: &&Call| worker.latest == Some(call.node) && call.returned > Some(stirred);
         let last = last.filter(is_latest).map(|call| call.node);
-        let mut piece = Piece { worker: strand, from, until: time, last };
+        let mut piece = Piece { worker: strand, futex, before, from, until: time, last };
         if let Some(index) = request.pieces.iter().position(|piece| piece.worker == strand) {
             piece.from = request.pieces.remove(index).from;
         }
@@ -327,7 +333,8 @@ impl Handoffs {
     /// A strand writes the first part of the response to a request. `unordered`: its process is known to do in a turn what does not follow from
     /// what was read in it.
     pub fn answered(&mut self, turn: Turn, request: NodeId, unordered: bool, now: Time) -> Vec<Decision> {
-        let Some(Request { sort, reader, received, pieces }) = self.close(request) else { return Vec::new() };
+        let Some(Request { sort, reader, received, mut pieces }) = self.close(request) else { return Vec::new() };
+        pieces.retain(|piece| self.still_counts(piece, reader));
         let alone = self.crowded.get(&reader.pid()).is_none_or(|&time| time < received);
         let mut decisions = Vec::new();
         let strand = turn.strand;
@@ -365,6 +372,18 @@ impl Handoffs {
             worker.answered = now;
         }
         self.decided(strand.pid(), decisions)
+    }
+
+    /// Whether nobody else was woken meanwhile by the futex by which a worker woke a reader. If so, it has handed nothing back.
+    fn still_counts(&mut self, piece: &Piece, reader: Strand) -> bool {
+        let counts = piece.futex.is_none_or(|futex| self.futexes.is_still_private(futex, reader));
+        if !counts
+            && let Some(worker) = self.workers.get_mut(&piece.worker)
+            && worker.handed == piece.until
+        {
+            worker.handed = piece.before;
+        }
+        counts
     }
 
     /// Takes decided calls out, and decides what follows from that.

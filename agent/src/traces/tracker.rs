@@ -10,12 +10,7 @@
 //! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`] and [`super::relays`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    num::{NonZeroU64, NonZeroUsize},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 
@@ -27,7 +22,7 @@ use crate::{
         context::{self, RANDOM, RemoteContext, SAMPLED},
         coroutines::Coroutines,
         ends::Ends,
-        handoffs::Handoffs,
+        handoffs::{Futex, Handoffs},
         ids::Ids,
         inference::{Freed, Inference},
         lineage::{self, Known, Lineages, Settlement},
@@ -354,7 +349,7 @@ impl Tracker {
     }
 
     /// A thread woke another one of its process, by a futex or else by a write.
-    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<NonZeroU64>) {
+    pub fn woke(&mut self, task: Task, woken: u32, futex: Option<Futex>) {
         if let Some((call, request, _)) = self.handoffs.woke(task, woken, futex, self.now) {
             self.inference.seems(task.pid, call, request);
         }

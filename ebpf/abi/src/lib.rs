@@ -210,8 +210,8 @@ pub struct ProcessEvent {
     pub header: Header,
     /// The child of a fork, or the other thread.
     pub other: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// 1: the other thread waited as for a lock of glibc's; 0 elsewhere.
+    pub lock: u32,
     /// User address of the futex by which the other thread was woken; 0 where it is none.
     pub futex: u64,
 }

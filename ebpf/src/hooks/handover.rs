@@ -57,7 +57,7 @@ pub fn go_round_trip(context: ProbeContext) -> u32 {
             let (kind, relation, pid) = (Kind::Goroutine as u16, works_for::STARTED, connection.pid as u32);
             let header =
                 Header { kind, relation, pid, tid, time, goroutine: id, works_for: started_by, ..Header::default() };
-            let event = ProcessEvent { header, other: 0, reserved: 0, futex: 0 };
+            let event = ProcessEvent { header, other: 0, lock: 0, futex: 0 };
             emit::notice(&raw const event);
         }
     }

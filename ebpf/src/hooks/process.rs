@@ -26,7 +26,7 @@ pub fn sched_process_fork(context: RawTracePointContext) -> i32 {
     let parent = unsafe { PROCESSES.get(pid) }.copied().unwrap_or_default();
     if new == pid {
         if parent.watch & watch::WAKES != 0 {
-            emit::thread(Kind::Thread, pid, tid, thread::turn(tid), kernel(child, config!(offsets.task_tid)), 0);
+            emit::thread(Kind::Thread, pid, tid, thread::turn(tid), kernel(child, config!(offsets.task_tid)), (0, 0));
         }
         return 0;
     }

@@ -37,7 +37,7 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
     }
     let woken: u32 = kernel(woken, config!(offsets.task_tid));
     let Some(thread) = THREADS.get_ptr_mut(woken) else { return 0 };
-    let Some(futex) = on_purpose(waker, thread) else { return 0 };
+    let Some((futex, lock)) = on_purpose(waker, thread) else { return 0 };
     // SAFETY: words of map values: of the calling thread's own, and of one that is blocked.
     let turn = unsafe {
         if (*waker).is_shared(futex, woken) {
@@ -49,7 +49,7 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
         (*thread).wakes = max((*thread).wakes, min((*waker).wakes, PASSED_WAKES));
         (*waker).turn
     };
-    emit::thread(Kind::Wake, pid, tid, turn, woken, futex);
+    emit::thread(Kind::Wake, pid, tid, turn, woken, (futex, lock));
     0
 }
 
@@ -57,19 +57,34 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
 /// end wake threads too, while any thread may be running. A thread waits in `futex` for what another one does with `futex`; a wait for
 /// files ends by a write, to an eventfd or a pipe (one to a connection shows itself by what is read).
 ///
-/// If so, the address of the futex, the first argument of the waker's call; 0 for a write.
+/// If so, the address of the futex, the first argument of the waker's call, and whether it [is a lock](lock); 0 for a write.
 #[inline(always)]
-fn on_purpose(waker: *mut Thread, woken: *mut Thread) -> Option<u64> {
+fn on_purpose(waker: *mut Thread, woken: *mut Thread) -> Option<(u64, u32)> {
     // SAFETY: words of map values.
-    let (registers, transfer, of) =
-        unsafe { ((*waker).registers, (*waker).call.op != op::NONE, call((*woken).registers)) };
+    let (registers, transfer, waiting) =
+        unsafe { ((*waker).registers, (*waker).call.op != op::NONE, (*woken).registers) };
+    let of = call(waiting);
     let waits_for_files =
         of == syscall::EPOLL_WAIT || of == syscall::POLL || of == syscall::SELECT || of == syscall::READ;
     match call(registers) {
-        syscall::FUTEX if of == syscall::FUTEX => Some(Arguments::read(registers).get::<0>()),
-        syscall::WRITE | syscall::WRITEV if !transfer && waits_for_files => Some(0),
+        syscall::FUTEX if of == syscall::FUTEX => Some((Arguments::read(registers).get::<0>(), lock(waiting))),
+        syscall::WRITE | syscall::WRITEV if !transfer && waits_for_files => Some((0, 0)),
         _ => None,
     }
+}
+
+/// Whether a thread that entered `futex` with these registers waits for a lock: glibc's (`lll_lock`: mutexes, and those of `malloc`) have the value
+/// 2 then, which is the third argument of `FUTEX_WAIT`. Its condition variables and semaphores wait for other values, since 2.33 by
+/// `FUTEX_WAIT_BITSET`. In musl everybody waits so.
+#[inline(always)]
+fn lock(registers: u64) -> u32 {
+    const FUTEX_WAIT: u64 = 0;
+    /// `FUTEX_PRIVATE_FLAG`, `FUTEX_CLOCK_REALTIME`.
+    const FLAGS: u64 = 0x80 | 0x100;
+    const LOCKED_WITH_WAITERS: u32 = 2;
+    let arguments = Arguments::read(registers);
+    let waits = arguments.get::<1>() as u32 as u64 & !FLAGS == FUTEX_WAIT;
+    (waits && arguments.get::<2>() as u32 == LOCKED_WITH_WAITERS) as u32
 }
 
 /// The system call that a thread is in, by the registers that it enters them with. Outside of one their number is negative.

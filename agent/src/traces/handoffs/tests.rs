@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 use super::*;
 use crate::traces::customs::Custom;
 
@@ -81,11 +83,11 @@ fn what_is_the_custom_was_so_before_it_was_known() {
 }
 
 /// The interpreter's lock.
-const LOCK: Option<NonZeroU64> = NonZeroU64::new(1);
+const LOCK: Option<Futex> = Some(Futex { address: NonZeroU64::MIN, lock: false });
 
 /// That by which only this thread waits.
-fn own(thread: u32) -> Option<NonZeroU64> {
-    NonZeroU64::new(u64::from(thread) << 8)
+fn own(thread: u32) -> Option<Futex> {
+    Some(Futex { address: NonZeroU64::new(u64::from(thread) << 8)?, lock: false })
 }
 
 /// What is certain for the requests of two readers that are answered in this order.
@@ -126,11 +128,48 @@ fn a_lock_that_wakes_everybody_in_turn_says_nothing() {
 #[test]
 fn a_futex_is_a_threads_own_again_after_a_while() {
     let mut futexes = Futexes::default();
-    let mut is_private = |thread| futexes.is_private(NonZeroU64::MIN, turn(thread).strand);
-    assert!(is_private(1));
-    assert!(!is_private(2));
-    assert_eq!((0..20).take_while(|_| !is_private(2)).count(), 15);
-    assert!(!is_private(1));
+    let mut is_private = |lock, thread| {
+        let address = if lock { NonZeroU64::MAX } else { NonZeroU64::MIN };
+        let futex = Futex { address, lock };
+        let is_private = futexes.is_private(futex, turn(thread).strand);
+        assert_eq!(is_private, futexes.is_still_private(futex, turn(thread).strand));
+        is_private
+    };
+    assert!(is_private(false, 1));
+    assert!(!is_private(false, 2));
+    assert_eq!((0..20).take_while(|_| !is_private(false, 2)).count(), 15);
+    assert!(!is_private(false, 1));
+    // As for a lock one waits for other things, too, but it has to show.
+    assert_eq!((0..20).take_while(|_| !is_private(true, 1)).count(), 15);
+}
+
+/// Who was woken by his worker has to wait for a lock before he answers (`malloc` has one), and it does not show at once that it is one.
+#[test]
+fn a_lock_that_is_seen_for_the_first_time_says_nothing() {
+    let mut handoffs = Handoffs::default();
+    let mut known = Vec::new();
+    for round in 0..40 {
+        let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
+        let lock = own(1000 + round as u32);
+        handoffs.request_read(turn(1).strand, first, time, Likeness::default());
+        handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+        for number in 1..=2 {
+            call(&mut handoffs, 8, first + number, time + 10 * number);
+            call(&mut handoffs, 9, second + number, time + 10 * number + 3);
+        }
+        let _ = handoffs.woke(task(8), 1, own(1), time + 100);
+        if round > 30 {
+            let _ = handoffs.woke(task(9), 1, lock, time + 101);
+            let _ = handoffs.woke(task(1), 3, lock, time + 102);
+        }
+        let answered = handoffs.answered(turn(1), first, false, time + 110);
+        let _ = handoffs.woke(task(9), 2, own(2), time + 115);
+        let answered = [answered, handoffs.answered(turn(2), second, false, time + 120)].concat();
+        known.extend(answered.into_iter().filter(|(.., evidence)| *evidence == Evidence::Handoff));
+    }
+    assert!(known.iter().all(|(call, request, _)| call - request <= 2), "{known:?}");
+    let of_first = known.iter().filter(|(_, request, _)| request % 100 == 10).count();
+    assert_eq!(of_first, 2 * 40, "what the reader's own worker has done");
 }
 
 /// Two workers do the parts of two requests, each as it is free; the parts that end them make a call or not.
