@@ -82,7 +82,11 @@ fn check(events: &[Event]) {
             Event::Data(data) => data.socket,
             Event::End { socket, .. } => *socket,
             Event::Start { .. } | Event::Process(_) | Event::Exit { .. } => continue,
-            Event::Wake { .. } | Event::Thread { .. } | Event::Goroutine { .. } | Event::Context(_) => {
+            Event::Wake { .. }
+            | Event::Thread { .. }
+            | Event::Goroutine { .. }
+            | Event::Coroutine { .. }
+            | Event::Context(_) => {
                 panic!("packets do not tell of threads, nor of contexts beside them: {event:?}")
             }
             Event::Lost { time, .. } | Event::Tick { time } => {

@@ -6,8 +6,8 @@ use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use syspan::{
     event::{
-        Address, Context, Coroutine, Data, Direction, End, Event, Goroutine, Limits, Origin, Pid, Socket, SocketId,
-        Task, Time, WorksFor,
+        Address, Ancestor, Context, Coroutine, Data, Direction, End, Event, Goroutine, Limits, Origin, Pid, Socket,
+        SocketId, Task, Time, WorksFor,
     },
     processes::{Process, Runtime},
     streams::Loss,
@@ -105,6 +105,12 @@ enum What {
         head: Vec<u8>,
         tail: Vec<u8>,
         time: Time,
+    },
+    /// A coroutine has begun some time ago, in these others (no more than a few).
+    Begun {
+        id: u8,
+        ago: u8,
+        above: [u8; 2],
     },
 }
 
@@ -268,6 +274,15 @@ impl Host {
                 let direction = Direction::Read;
                 let (head, tail) = (head.into(), tail.into());
                 Event::Data(Data { socket, task, direction, time, position, length, head, tail })
+            }
+            What::Begun { id, ago, above } => {
+                let began = |ago: u8| time.saturating_sub(u64::from(ago) * 1000);
+                let task = Task { coroutine: Some(Coroutine::Context(u32::from(id % 8))), ..task };
+                let ancestor = |above: u8| Ancestor {
+                    context: u32::from(above % 8),
+                    began: Some(began(above / 8)).filter(|_| above >= 8),
+                };
+                Event::Coroutine { time: began(ago), task, ancestors: above.map(ancestor).to_vec() }
             }
         };
         self.events.push(event);
