@@ -70,9 +70,7 @@ pub fn python_copied(registers: ProbeContext) -> u32 {
     // SAFETY: a map value, which is written only while the interpreter's lock is held, as it is now.
     if let Some(begun) = unsafe { COROUTINES.get(Context { pid, address: parent }) } {
         ancestors[0].began = begun.event.header.time;
-        for above in 1..ANCESTORS {
-            ancestors[above] = begun.event.ancestors[above - 1];
-        }
+        ancestors[1..].copy_from_slice(&begun.event.ancestors[..ANCESTORS - 1]);
     }
     let new = Coroutine { event: CoroutineEvent { header, ancestors }, told: 0 };
     let key = Context { pid, address: header.goroutine };
