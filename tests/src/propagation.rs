@@ -2,12 +2,13 @@
 
 use std::{fs, process::Command};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
 use crate::{
     network::{Network, SERVER},
     server::Server,
+    statistics::percentiles,
     syspan::Syspan,
     wait,
 };
@@ -82,15 +83,12 @@ pub fn ensure_not_slowed(network: &Network, (port, pid): (u16, u32), steps: &[&s
             }
         }
     }
-    for ((step, without), with) in steps.iter().zip(&mut without).zip(&mut with) {
-        let ratio = median(with) / median(without);
-        eprintln!("{step}: {:.1} ms without, {:.1} ms with, {ratio:.2}", median(without) * 1e3, median(with) * 1e3);
+    for ((step, without), with) in steps.iter().zip(&without).zip(&with) {
+        let median = |times: &[f64]| Some(percentiles(times.to_vec())?.0);
+        let (before, after) = median(without).zip(median(with)).context("no run")?;
+        let ratio = after / before;
+        eprintln!("{step}: {:.1} ms without, {:.1} ms with, {ratio:.2}", before * 1e3, after * 1e3);
         ensure!(ratio < SLOWER, "{step}: {without:?} {with:?}");
     }
     Ok(())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

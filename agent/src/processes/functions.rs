@@ -6,11 +6,14 @@
 use memchr::memmem;
 use object::{
     Endianness, ReadRef,
-    elf::{EM_AARCH64, EM_X86_64, FileHeader64, PT_LOAD},
-    read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _},
+    elf::{EM_AARCH64, EM_X86_64, FileHeader64},
+    read::elf::{FileHeader as _, SectionHeader as _},
 };
 
-use super::symbols::{Sections, Symbols};
+use super::{
+    segments::code_at,
+    symbols::{Sections, Symbols},
+};
 
 /// The table's section, in programs at a fixed address and in others.
 const TABLES: [&[u8]; 2] = [b".gopclntab", b".data.rel.ro.gopclntab"];
@@ -52,11 +55,7 @@ pub fn find<'a, R: ReadRef<'a>, const N: usize>(
     let mut found = [0; N];
     for (place, entry) in found.iter_mut().zip(table.entries(names)?) {
         let address = text.checked_add(entry)?;
-        let loaded = segments.iter().filter(|segment| segment.p_type(endian) == PT_LOAD);
-        let first = loaded.into_iter().find_map(|segment| {
-            let inside = address.checked_sub(segment.p_vaddr(endian))?;
-            if inside < segment.p_filesz(endian) { segment.p_offset(endian).checked_add(inside) } else { None }
-        })?;
+        let (first, _) = code_at(segments, endian, address)?;
         // A probe anywhere else than between two instructions would break the program: the text may begin elsewhere than it seems.
         *place = first.checked_add(entered(file.e_machine(endian), data.read_bytes_at(first, PROLOGUE).ok()?)?)?;
     }

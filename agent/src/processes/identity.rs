@@ -125,7 +125,12 @@ impl Identifier {
         let executable = self.executables.inspect(&self.proc.exe_file(pid));
         let owner = self.owner(pid);
         let identity = self.describe(pid, &stat, facts, name, executable, owner.as_deref());
-        Some(Identity { python: python::find(&self.proc, pid), java: java::find(&self.proc, pid), ..identity })
+        Some(self.with_interpreter(identity, pid))
+    }
+
+    /// With where it has what an interpreter or a virtual machine tells of its threads.
+    fn with_interpreter(&self, identity: Identity, pid: Pid) -> Identity {
+        Identity { python: python::find(&self.proc, pid), java: java::find(&self.proc, pid), ..identity }
     }
 
     /// Who a process is as far as the kernel alone knows, which never has to wait; `None` once it has ended.
@@ -141,18 +146,15 @@ impl Identifier {
     /// has ended, whose copy it was and its id is all that is known.
     #[must_use]
     pub fn inherit(&self, parent: &Identity, child: Pid) -> Identity {
-        let (python, java) = if parent.is_unfinished() {
-            (python::find(&self.proc, child), java::find(&self.proc, child))
-        } else {
-            (parent.python.clone(), parent.java)
-        };
+        let inherited =
+            if parent.is_unfinished() { self.with_interpreter(parent.clone(), child) } else { parent.clone() };
         let Some(stat) = self.proc.stat(child) else {
             let process = Process { pid: child, started: 0, ..Process::clone(&parent.process) }.without_instance();
             return Identity { process: Arc::new(process), ..parent.clone() };
         };
         let mut process = Process { pid: child, started: stat.started, ..Process::clone(&parent.process) };
         self.distinguish(&mut process, &stat);
-        Identity { process: Arc::new(process), python, java, ..parent.clone() }
+        Identity { process: Arc::new(process), ..inherited }
     }
 
     fn describe(

@@ -23,6 +23,7 @@ pub mod reader;
 mod results;
 pub mod runtime;
 pub mod script;
+mod segments;
 pub mod selector;
 mod symbols;
 pub mod table;

@@ -11,11 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register};
-use object::{
-    Endianness, ReadRef,
-    elf::{PF_X, PT_LOAD, ProgramHeader64},
-    read::elf::ProgramHeader as _,
-};
+use object::{Endianness, ReadRef, elf::ProgramHeader64};
+
+use super::segments::code_at;
 
 /// A function with more instructions is none of those that this is for: `PyContext_CopyCurrent` has less than a hundred.
 const MAX_INSTRUCTIONS: usize = 512;
@@ -92,13 +90,7 @@ impl Step {
         data: R,
         address: u64,
     ) -> Option<Self> {
-        let is_code =
-            |segment: &&ProgramHeader64<_>| segment.p_type(endian) == PT_LOAD && segment.p_flags(endian) & PF_X != 0;
-        let (offset, rest) = segments.iter().filter(is_code).find_map(|segment| {
-            let inside = address.checked_sub(segment.p_vaddr(endian))?;
-            let rest = segment.p_filesz(endian).checked_sub(inside).filter(|rest| *rest > 0)?;
-            Some((segment.p_offset(endian).checked_add(inside)?, rest))
-        })?;
+        let (offset, rest) = code_at(segments, endian, address)?;
         let bytes = data.read_bytes_at(offset, LONGEST.min(rest)).ok()?;
         let instruction = Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).decode();
         // call, jmp and jcc, with nothing before them: a probe at one with a prefix may be refused.
@@ -250,6 +242,7 @@ fn in_registers(register: Register) -> Option<u32> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use object::elf::{PF_X, PT_LOAD};
     use proptest::prelude::*;
 
     use super::*;

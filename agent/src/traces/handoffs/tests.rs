@@ -23,13 +23,19 @@ fn handed(calls: &[NodeId], request: NodeId) -> Vec<Decision> {
     calls.iter().map(|&call| (call, request, Evidence::Handoff)).collect()
 }
 
+/// The threads 1 and 2 read a request each: when that begins, and the requests.
+fn two_requests(handoffs: &mut Handoffs, round: u64) -> (Time, NodeId, NodeId) {
+    let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
+    handoffs.request_read(turn(1).strand, first, time, Likeness::default());
+    handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+    (time, first, second)
+}
+
 /// Two requests at a time, whose work two workers do: what is claimed for the second one.
 fn rounds(handoffs: &mut Handoffs, number: u64, calls: u64) -> Vec<Evidence> {
     let mut claimed = Vec::new();
     for round in 0..number {
-        let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
-        handoffs.request_read(turn(1).strand, first, time, Likeness::default());
-        handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+        let (time, first, second) = two_requests(handoffs, round);
         for (worker, reader, request) in [(8, 1, first), (9, 2, second)] {
             for number in 1..=calls {
                 call(handoffs, worker, request + number, time + 10 * number);
@@ -105,9 +111,7 @@ fn a_lock_that_wakes_everybody_in_turn_says_nothing() {
     let mut handoffs = Handoffs::default();
     let mut known = Vec::new();
     for round in 0..40 {
-        let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
-        handoffs.request_read(turn(1).strand, first, time, Likeness::default());
-        handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+        let (time, first, second) = two_requests(&mut handoffs, round);
         // Each worker lets go of the lock at its calls, and whoever waited longest is woken.
         for number in 1..=2 {
             call(&mut handoffs, 8, first + number, time + 10 * number);
@@ -149,10 +153,8 @@ fn a_lock_that_is_seen_for_the_first_time_says_nothing() {
     let mut handoffs = Handoffs::default();
     let mut known = Vec::new();
     for round in 0..40 {
-        let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
+        let (time, first, second) = two_requests(&mut handoffs, round);
         let lock = own(1000 + round as u32);
-        handoffs.request_read(turn(1).strand, first, time, Likeness::default());
-        handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
         for number in 1..=2 {
             call(&mut handoffs, 8, first + number, time + 10 * number);
             call(&mut handoffs, 9, second + number, time + 10 * number + 3);
@@ -176,10 +178,8 @@ fn a_lock_that_is_seen_for_the_first_time_says_nothing() {
 fn parts(handoffs: &mut Handoffs, rounds: u64, has_last: bool) -> Vec<(NodeId, NodeId)> {
     let mut known = Vec::new();
     for round in 0..rounds {
-        let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
+        let (time, first, second) = two_requests(handoffs, round);
         let (busy, idle) = if round % 3 == 0 { (8, 9) } else { (9, 8) };
-        handoffs.request_read(turn(1).strand, first, time, Likeness::default());
-        handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
         call(handoffs, busy, first + 1, time + 10);
         call(handoffs, busy, second + 1, time + 20);
         if has_last {
@@ -217,9 +217,7 @@ fn a_worker_that_has_done_something_since_its_call_may_have_made_it_for_another(
         let mut handoffs = Handoffs::default();
         let mut known = Vec::new();
         for round in 0..40 {
-            let (time, first, second) = (1000 * round, 100 * round + 10, 100 * round + 20);
-            handoffs.request_read(turn(1).strand, first, time, Likeness::default());
-            handoffs.request_read(turn(2).strand, second, time + 1, Likeness::default());
+            let (time, first, second) = two_requests(&mut handoffs, round);
             // A second call now and then: no more than the last one is a custom.
             for number in 0..=(round % 2) {
                 call(&mut handoffs, 8, first + number + 1, time + 10 * (number + 1));
