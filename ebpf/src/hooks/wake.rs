@@ -37,9 +37,9 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
     }
     let woken: u32 = kernel(woken, config!(offsets.task_tid));
     let Some(thread) = THREADS.get_ptr_mut(woken) else { return 0 };
-    let Some((futex, lock)) = on_purpose(waker, thread) else { return 0 };
+    let Some(futex) = on_purpose(waker, thread) else { return 0 };
     // SAFETY: words of map values: of the calling thread's own, and of one that is blocked.
-    let turn = unsafe {
+    let (turn, waiting) = unsafe {
         if (*waker).is_shared(futex, woken) {
             return 0;
         }
@@ -47,8 +47,9 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
         (*waker).wakes -= 1;
         // What one has read another one may go on with, and that one wakes who waits for it.
         (*thread).wakes = max((*thread).wakes, min((*waker).wakes, PASSED_WAKES));
-        (*waker).turn
+        ((*waker).turn, (*thread).registers)
     };
+    let lock = if futex == 0 { 0 } else { lock(waiting) };
     emit::thread(Kind::Wake, pid, tid, turn, woken, (futex, lock));
     0
 }
@@ -57,18 +58,17 @@ pub fn sched_waking(context: RawTracePointContext) -> i32 {
 /// end wake threads too, while any thread may be running. A thread waits in `futex` for what another one does with `futex`; a wait for
 /// files ends by a write, to an eventfd or a pipe (one to a connection shows itself by what is read).
 ///
-/// If so, the address of the futex, the first argument of the waker's call, and whether it [is a lock](lock); 0 for a write.
+/// If so, the address of the futex, the first argument of the waker's call; 0 for a write.
 #[inline(always)]
-fn on_purpose(waker: *mut Thread, woken: *mut Thread) -> Option<(u64, u32)> {
+fn on_purpose(waker: *mut Thread, woken: *mut Thread) -> Option<u64> {
     // SAFETY: words of map values.
-    let (registers, transfer, waiting) =
-        unsafe { ((*waker).registers, (*waker).call.op != op::NONE, (*woken).registers) };
-    let of = call(waiting);
+    let (registers, transfer, of) =
+        unsafe { ((*waker).registers, (*waker).call.op != op::NONE, call((*woken).registers)) };
     let waits_for_files =
         of == syscall::EPOLL_WAIT || of == syscall::POLL || of == syscall::SELECT || of == syscall::READ;
     match call(registers) {
-        syscall::FUTEX if of == syscall::FUTEX => Some((Arguments::read(registers).get::<0>(), lock(waiting))),
-        syscall::WRITE | syscall::WRITEV if !transfer && waits_for_files => Some((0, 0)),
+        syscall::FUTEX if of == syscall::FUTEX => Some(Arguments::read(registers).get::<0>()),
+        syscall::WRITE | syscall::WRITEV if !transfer && waits_for_files => Some(0),
         _ => None,
     }
 }
