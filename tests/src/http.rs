@@ -169,9 +169,9 @@ impl Load {
         Ok(Self { clients: (0..connections).map(|_| Client::connect(port)).collect::<Result<_>>()? })
     }
 
-    /// Sends `total` GET requests, each connection the next one as soon as its last answer has come, and demands
-    /// status 200 of all. `path` makes the path of the n-th request. A connection that the server closes after an answer
-    /// is made anew.
+    /// Sends `total` GET requests, the n-th connection first the n-th and then the next one as soon as its last answer has
+    /// come, and demands status 200 of all. `path` makes the path of the n-th request. A connection that the server closes
+    /// after an answer is made anew.
     pub fn run(&mut self, total: usize, path: impl Fn(usize) -> String + Sync) -> Result<()> {
         self.run_checked(total, |number| (path(number), None), |_, _| Ok(()))
     }
@@ -183,13 +183,9 @@ impl Load {
         request: impl Fn(usize) -> (String, Option<String>) + Sync,
         check: impl Fn(usize, &str) -> Result<()> + Sync,
     ) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let work = |client: &mut Client| -> Result<()> {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= total {
-                    return Ok(());
-                }
+        let next = AtomicUsize::new(self.clients.len());
+        let work = |mut number: usize, client: &mut Client| -> Result<()> {
+            while number < total {
                 let (path, header) = request(number);
                 if client.closing {
                     *client = Client::connect_to(client.address)?;
@@ -200,10 +196,14 @@ impl Load {
                 let body = String::from_utf8_lossy(&response.body);
                 ensure!(response.status == 200, "{path}: {} {body}", response.status);
                 check(number, &body)?;
+                number = next.fetch_add(1, Ordering::Relaxed);
             }
+            Ok(())
         };
         thread::scope(|scope| {
-            let threads: Vec<_> = self.clients.iter_mut().map(|client| scope.spawn(|| work(client))).collect();
+            let clients = self.clients.iter_mut().enumerate();
+            let work = &work;
+            let threads: Vec<_> = clients.map(|(number, client)| scope.spawn(move || work(number, client))).collect();
             threads.into_iter().try_for_each(|thread| match thread.join() {
                 Ok(result) => result,
                 Err(_) => bail!("a connection's thread panicked"),

@@ -145,7 +145,7 @@ fn what_cannot_be_read_is_left_out() {
     fake.stat(42, 1, 0, 1);
     fake.write("42/comm", b"thing\n");
     let identity = identify(&fake, 42);
-    assert_eq!((identity.process.service_name(), identity.source), ("unknown_service:thing", NameSource::Unknown));
+    assert_eq!((identity.process.service_name(), identity.source), ("thing", NameSource::Executable));
     assert_eq!(identity.process.attribute("process.executable.path"), None);
 }
 

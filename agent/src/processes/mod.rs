@@ -32,6 +32,7 @@ mod tokio;
 
 use serde::{Deserialize, Serialize};
 
+use self::name::Name;
 use crate::event::Pid;
 
 /// An observed process as its spans' Resource describes it.
@@ -61,20 +62,11 @@ pub enum Runtime {
     Go,
 }
 
-/// Longest command name of a thread, bytes (the kernel's `TASK_COMM_LEN` without the final NUL).
-const COMMAND_LENGTH: usize = 15;
-
 impl Process {
-    /// A process that ended before anything was learnt of it but its id and, perhaps, its command name: that is its executable's, as
-    /// the kernel sets it at exec, unless it was cut off. What an interpreter ran is not known.
+    /// A process that ended before anything was learnt of it but its id and, perhaps, its command name.
     #[must_use]
     pub fn unknown(pid: Pid, command: Option<&str>) -> Self {
-        let name = match command {
-            None | Some("") => "unknown_service".to_owned(),
-            Some(cut_off) if cut_off.len() >= COMMAND_LENGTH => format!("unknown_service:{cut_off}"),
-            Some(command) if script::Interpreter::of(command).is_some() => format!("unknown_service:{command}"),
-            Some(command) => command.to_owned(),
-        };
+        let name = Name::of_command(command.unwrap_or_default()).text;
         let resource = vec![("process.pid".to_owned(), pid.to_string()), ("service.name".to_owned(), name)];
         Self { pid, started: 0, runtime: Runtime::default(), resource }
     }
@@ -88,21 +80,6 @@ impl Process {
     /// `service.name`, or `unknown_service` where a recording has none.
     #[must_use]
     pub fn service_name(&self) -> &str {
-        self.attribute("service.name").unwrap_or("unknown_service")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Process;
-
-    #[test]
-    fn a_process_that_ended_early_is_called_like_its_executable() {
-        let name = |command| Process::unknown(1, command).service_name().to_owned();
-        assert_eq!(name(Some("curl")), "curl");
-        assert_eq!(name(Some("python3.11")), "unknown_service:python3.11");
-        assert_eq!(name(Some("a-service-of-ou")), "unknown_service:a-service-of-ou");
-        assert_eq!(name(Some("")), "unknown_service");
-        assert_eq!(name(None), "unknown_service");
+        self.attribute("service.name").unwrap_or(name::UNKNOWN)
     }
 }

@@ -7,6 +7,11 @@ use std::{
 
 use super::{cgroup::Cgroup, script};
 
+/// What OpenTelemetry calls a service without a name; what is known of it follows behind a colon.
+pub(super) const UNKNOWN: &str = "unknown_service";
+/// Longest name of a thread, bytes (the kernel's `TASK_COMM_LEN` without the final NUL): it may have been cut off.
+const COMMAND_LENGTH: usize = 15;
+
 /// Where a service's name comes from, in the order they are asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,7 +26,7 @@ pub enum NameSource {
     Unit,
     /// The script, module, package, archive or class an interpreter runs.
     Program,
-    /// The name of its executable.
+    /// The name of its executable, or of its main thread where that cannot be read.
     Executable,
     /// Inherited from the process that started it as a copy of itself (a worker).
     Parent,
@@ -57,6 +62,22 @@ impl Name {
     /// A name, unless it is empty.
     fn some(text: &str, source: NameSource) -> Option<Self> {
         (!text.is_empty()).then(|| Self { text: text.to_owned(), source })
+    }
+
+    /// Nothing better is known than this.
+    fn unknown(known: &str) -> Self {
+        let text = if known.is_empty() { UNKNOWN.to_owned() } else { format!("{UNKNOWN}:{known}") };
+        Self { text, source: NameSource::Unknown }
+    }
+
+    /// By the name of the main thread, all that is left of a process that has ended: it is its executable's, as the kernel sets it at
+    /// exec, unless it was cut off. What an interpreter ran is not known.
+    pub(super) fn of_command(command: &str) -> Self {
+        let whole = !command.is_empty() && command.len() < COMMAND_LENGTH;
+        if whole && script::Interpreter::of(command).is_none() {
+            return Self { text: command.to_owned(), source: NameSource::Executable };
+        }
+        Self::unknown(command)
     }
 }
 
@@ -120,14 +141,16 @@ impl Facts {
         if let Some(name) = given {
             return name;
         }
-        let unknown = |known: &str| Name { text: format!("unknown_service:{known}"), source: NameSource::Unknown };
+        let Some(exe) = self.exe_name() else { return Name::of_command(&self.comm) };
         // A program that was loaded from memory has no file; what it calls itself is more telling.
-        let Some(exe) = self.exe_name().filter(|exe| !exe.starts_with("memfd:")) else { return unknown(&self.comm) };
+        if exe.starts_with("memfd:") {
+            return Name::unknown(&self.comm);
+        }
         match script::Interpreter::of(exe) {
             Some(interpreter) => interpreter
                 .program(self, package_name)
                 .and_then(|name| Name::some(&name, NameSource::Program))
-                .unwrap_or_else(|| unknown(exe)),
+                .unwrap_or_else(|| Name::unknown(exe)),
             None => Name { text: exe.to_owned(), source: NameSource::Executable },
         }
     }

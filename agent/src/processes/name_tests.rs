@@ -82,9 +82,18 @@ fn executables_name_themselves() {
     assert_eq!(titled("/usr/lib/postgresql/16/bin/postgres", "postgres: shop db 10.0.0.1(5000) idle"), "postgres");
     assert_eq!(of("/opt/shop/orders-v2", "./orders-v2 --port 80"), "orders-v2");
     assert_eq!(of("/memfd:sealed-91173221a7ea", "x"), "unknown_service:comm");
-    let mut unreadable = facts("/x", &["x"]);
-    unreadable.exe = None;
-    assert_eq!(unreadable.name(packages).text, "unknown_service:comm");
+}
+
+#[test]
+fn a_process_that_has_ended_is_called_like_its_executable_was() {
+    let name = |command: &str| {
+        let left = Facts { comm: command.to_owned(), ..Facts::default() };
+        left.name(packages).text
+    };
+    assert_eq!(name("curl"), "curl");
+    assert_eq!(name("python3.11"), "unknown_service:python3.11");
+    assert_eq!(name("a-service-of-ou"), "unknown_service:a-service-of-ou");
+    assert_eq!(name(""), "unknown_service");
 }
 
 #[test]

@@ -224,6 +224,9 @@ fn work(number: usize, mut identifier: Identifier, shared: &Shared) {
                 (answer, identity)
             }
         };
+        // One that ended while it was read is better known by what was seen of it before.
+        let glanced = answer.0.glance.as_ref().is_some_and(|glance| glance.exe.is_some());
+        let identity = identity.filter(|identity| identity.exe.is_some() || !glanced);
         let _ = answer.0.read.set(identity); // each is set by one thread, once
         let mut state = shared.state();
         at(&mut state, number, None);
@@ -242,6 +245,8 @@ fn at(state: &mut State, thread: usize, since: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::expect_used, reason = "tests")]
+    use std::fs;
+
     use super::*;
     use crate::processes::{fake::Fake, name::NameSource};
 
@@ -267,7 +272,7 @@ mod tests {
         assert!(others.iter().all(|answer| service(answer).starts_with("named-4")));
         assert!(hanging[0].known().is_none());
         assert_eq!(service(hanging[0]), "server", "what the kernel knows");
-        std::fs::write(fake.path("42/environ"), "OTEL_SERVICE_NAME=late\0").unwrap();
+        fs::write(fake.path("42/environ"), "OTEL_SERVICE_NAME=late\0").unwrap();
         reader.wait(hanging.iter().copied(), LONG);
         assert_eq!(service(hanging[0]), "late");
         assert!(!reader.is_stuck());
@@ -293,7 +298,7 @@ mod tests {
         assert_eq!(reader.shared.state().since.len(), MAX_THREADS);
         for (pid, answer) in pids.zip(&answers) {
             assert_eq!((answer.known(), service(answer)), (None, "server"));
-            std::fs::write(fake.path(&format!("{pid}/environ")), "").unwrap();
+            fs::write(fake.path(&format!("{pid}/environ")), "").unwrap();
         }
         reader.wait(&answers, LONG);
         assert!(answers.iter().all(|answer| answer.known().is_some()));
@@ -309,10 +314,24 @@ mod tests {
         let mut reader = Reader::new(Identifier::new(fake.proc()));
         let (first, second, never) = (reader.read(40), reader.read(41), reader.read(999));
         fake.remove(41);
-        std::fs::write(fake.path("40/environ"), "").unwrap();
+        fs::write(fake.path("40/environ"), "").unwrap();
         reader.wait([&first, &second, &never], LONG);
         assert_eq!(second.known().unwrap().unwrap().service_name(), "server");
         assert_eq!(second.best().unwrap().source, NameSource::Executable);
         assert_eq!(never.known(), Some(None));
+    }
+
+    #[test]
+    fn a_process_that_ends_while_it_is_read_is_known_by_its_glance() {
+        let fake = Fake::new();
+        fake.process(40, "/opt/a-server-of-a-long-name", &["server"]);
+        let mut reader = Reader::new(Identifier::new(fake.proc()));
+        fake.hang("40/environ");
+        let answer = reader.read(40);
+        // Nobody waits for it yet: it has its id, but no program any more.
+        fs::remove_file(fake.path("40/exe")).unwrap();
+        fs::write(fake.path("40/environ"), "").unwrap();
+        reader.wait([&answer], LONG);
+        assert_eq!(answer.known().unwrap().unwrap().service_name(), "a-server-of-a-long-name");
     }
 }
