@@ -3,11 +3,16 @@
 //! Live, the events come from the eBPF programs (kernel facts) and from `/proc` (who a process is). A recording is the
 //! same sequence written down, one event a line (docs/recording.md), which is why every type here serialises.
 
+mod encoding;
+mod task;
+
 use std::{net::IpAddr, num::NonZeroU64, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use self::encoding::{base64_bytes, hexadecimal};
+pub use self::task::{Ancestor, Coroutine, Goroutine, Strand, Task, Turn, WorksFor};
 use crate::processes::Process;
 
 /// Nanoseconds of the kernel's monotonic clock (`CLOCK_MONOTONIC`, `bpf_ktime_get_ns`).
@@ -20,139 +25,6 @@ pub type Pid = u32;
 
 /// A socket, for as long as it lives: the inode number of the kernel's socket, the one `ss` and `/proc/PID/fd` show.
 pub type SocketId = u64;
-
-/// Who did something, and how far its event loop had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Task {
-    /// Process (thread group) id.
-    pub pid: Pid,
-    /// Thread id.
-    pub tid: u32,
-    /// How many times this thread has waited for several files at once (epoll, poll, select) since it was first seen.
-    /// Two operations with the same number happened without such a wait in between.
-    pub turn: u32,
-    /// The goroutine that the thread was running (the low 32 bits of its id); `None` in other programs, and where it is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub goroutine: Option<Goroutine>,
-    /// The coroutine that the thread was running, where that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub coroutine: Option<Coroutine>,
-}
-
-/// A goroutine: Go's own line of execution, which moves between threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Goroutine {
-    /// Its id, the low 32 bits.
-    pub id: u32,
-    /// The goroutine for which it works now: the one whose request it writes (net/http's connections have goroutines of their own that
-    /// write what others hand them), or else the one that started it; `None` where that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub works_for: Option<WorksFor>,
-}
-
-/// How a goroutine is known to work for another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorksFor {
-    /// This goroutine started it.
-    StartedBy(u32),
-    /// This goroutine handed it what it now writes.
-    HandedBy(u32),
-}
-
-/// What a thread runs a piece of, between other ones, until it waits for something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Coroutine {
-    /// It has a number that no other one ever gets (the low 32 bits of it): a line of execution like a goroutine.
-    Task(u32),
-    /// It is known by where its context is (Python's `contextvars`; the low 32 bits of the address without its last four). Another one has the
-    /// same address as soon as it has ended, and what it waits for may be read in another context (asyncio).
-    Context(u32),
-}
-
-/// A coroutine in which another one began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ancestor {
-    /// Its context ([`Coroutine::Context`]).
-    pub context: u32,
-    /// When it began itself; `None`: that was not seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub began: Option<Time>,
-}
-
-/// A line of execution: what happens on one happens one after the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Strand {
-    /// A thread of a process.
-    Thread(Pid, u32),
-    /// A goroutine of a process, on whatever thread.
-    Goroutine(Pid, u32),
-    /// A coroutine of a process, likewise.
-    Coroutine(Pid, u32),
-}
-
-impl Strand {
-    /// Its process.
-    #[must_use]
-    pub fn pid(self) -> Pid {
-        match self {
-            Strand::Thread(pid, _) | Strand::Goroutine(pid, _) | Strand::Coroutine(pid, _) => pid,
-        }
-    }
-}
-
-/// What a strand does between two waits for several files. A goroutine or coroutine waits for one thing at a time: it has a single turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Turn {
-    /// Whose.
-    pub strand: Strand,
-    /// Which, counted up.
-    pub number: u32,
-}
-
-impl Task {
-    /// A thread in this turn.
-    #[must_use]
-    pub const fn thread(pid: Pid, tid: u32, turn: u32) -> Self {
-        Self { pid, tid, turn, goroutine: None, coroutine: None }
-    }
-
-    /// The line of execution that did it.
-    #[must_use]
-    pub fn strand(&self) -> Strand {
-        match (self.goroutine, self.coroutine) {
-            (Some(goroutine), _) => Strand::Goroutine(self.pid, goroutine.id),
-            (None, Some(Coroutine::Task(id))) => Strand::Coroutine(self.pid, id),
-            (None, Some(Coroutine::Context(_)) | None) => Strand::Thread(self.pid, self.tid),
-        }
-    }
-
-    /// The context in which the thread, an event loop's, did it. One that never waits for several files has a single context for all that
-    /// it does: that says no more than the thread.
-    #[must_use]
-    pub fn context(&self) -> Option<Strand> {
-        match self.coroutine {
-            Some(Coroutine::Context(id)) if self.turn > 0 => Some(Strand::Coroutine(self.pid, id)),
-            _ => None,
-        }
-    }
-
-    /// The goroutine for which this one works, if it is known to work for one, as its turn.
-    #[must_use]
-    pub fn works_for(&self) -> Option<(Turn, WorksFor)> {
-        let how = self.goroutine?.works_for?;
-        let (WorksFor::StartedBy(id) | WorksFor::HandedBy(id)) = how;
-        Some((Turn { strand: Strand::Goroutine(self.pid, id), number: 0 }, how))
-    }
-
-    /// The turn in which it was done.
-    #[must_use]
-    pub fn in_turn(&self) -> Turn {
-        let strand = self.strand();
-        Turn { strand, number: if matches!(strand, Strand::Thread(..)) { self.turn } else { 0 } }
-    }
-}
 
 /// Version of the recording format (docs/recording.md).
 pub const RECORDING_VERSION: u32 = 1;
@@ -442,69 +314,5 @@ impl Event {
             | Event::Lost { time, .. }
             | Event::Tick { time } => Some(*time),
         }
-    }
-}
-
-/// Ids as the hexadecimal digits that a traceparent has.
-mod hexadecimal {
-    use std::fmt::Write as _;
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer, const N: usize>(id: &[u8; N], serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(2 * N);
-        for byte in id {
-            let _ = write!(text, "{byte:02x}"); // into memory: it does not fail
-        }
-        serializer.serialize_str(&text)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        let bytes: Option<Vec<u8>> =
-            pairs.iter().map(|&[high, low]| u8::try_from(digit(high)? << 4 | digit(low)?).ok()).collect();
-        bytes
-            .filter(|_| rest.is_empty())
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| D::Error::custom(format!("an id has {} hexadecimal digits", 2 * N)))
-    }
-
-    /// The same where there may be none.
-    pub(super) mod option {
-        use serde::{Deserializer, Serializer};
-
-        pub(in super::super) fn serialize<S: Serializer, const N: usize>(
-            id: &Option<[u8; N]>,
-            serializer: S,
-        ) -> Result<S::Ok, S::Error> {
-            match id {
-                Some(id) => super::serialize(id, serializer),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
-            deserializer: D,
-        ) -> Result<Option<[u8; N]>, D::Error> {
-            super::deserialize(deserializer).map(Some)
-        }
-    }
-}
-
-/// Captured bytes as base64 strings.
-mod base64_bytes {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    use bytes::Bytes;
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        STANDARD.decode(text.as_bytes()).map(Bytes::from).map_err(D::Error::custom)
     }
 }
