@@ -26,7 +26,7 @@ const MAX_STEPS: u32 = 24;
 /// Different next steps of one step that are told apart.
 const MAX_NEXT: usize = 16;
 
-/// What is done beside a call that is under way more often than this is always done so: the call may be over when there is a connection for it.
+/// What is made beside a call that is under way more often than this, where it waits for no connection, is asked for at once with what was before.
 const AT_ONCE: f64 = 0.25;
 
 /// How much what was seen counts when something new is seen: processes change.
@@ -53,6 +53,11 @@ pub(super) enum Moment {
 }
 
 impl Moment {
+    /// Nobody can have waited for the connection.
+    pub(super) fn is_prompt(&self) -> bool {
+        !matches!(self, Self::Freed(..))
+    }
+
     /// Of a call.
     pub(super) fn of(made: &Made) -> Self {
         let server = made.server.clone();
@@ -93,20 +98,27 @@ pub(super) fn sights(able: &[Able], turn: Turn, socket: Option<SocketId>) -> Vec
         (came.strand == turn.strand).then_some((turn.number.wrapping_sub(came.number) as usize).min(TURNS - 1))
     };
     let used = |able: &Able| socket.is_some() && able.stand.socket == socket;
-    let of_turn: Vec<Vec<u64>> = (0..TURNS)
-        .map(|turns| able.iter().filter(|able| ago(able) == Some(turns)).filter_map(number).collect())
-        .collect();
+    let mut first: [Option<u64>; TURNS] = [None; TURNS];
+    let mut last = None;
+    for (ago, number) in able.iter().filter_map(|able| Some((ago(able)?, number(able)?))) {
+        if let Some(first) = first.get_mut(ago) {
+            *first = Some(first.map_or(number, |first: u64| first.min(number)));
+        }
+        if ago == 0 {
+            last = last.max(Some(number));
+        }
+    }
     let oldest = able.iter().filter_map(number).min();
     let last_user = able.iter().filter(|able| used(able)).map(|able| able.stand.came.number).max();
     able.iter()
         .map(|able| {
             let due = number(able);
-            let group = ago(able).and_then(|turns| of_turn.get(turns)).map(Vec::as_slice).unwrap_or_default();
+            let ago = ago(able);
             let others = [
                 // What it waited for came before that of all others of the same turn.
-                due.is_some() && group.iter().min().copied() == due,
+                ago.and_then(|ago| first.get(ago)).is_some_and(|first| *first == due),
                 // It has come just now: in this turn, as the last.
-                ago(able) == Some(0) && group.iter().max().copied() == due,
+                ago == Some(0) && last == due,
                 // Longer ago than with all others.
                 due.is_some() && due == oldest,
                 // It used the connection last on which the call is made now.
@@ -115,7 +127,7 @@ pub(super) fn sights(able: &[Able], turn: Turn, socket: Option<SocketId>) -> Vec
                 due.is_none(),
             ];
             let mut sight = [0.0; SIGHTS];
-            let seen = (0..TURNS).map(|turns| ago(able) == Some(turns)).chain(others);
+            let seen = (0..TURNS).map(|turns| ago == Some(turns)).chain(others);
             for (value, _) in sight.iter_mut().zip(seen).filter(|(_, seen)| *seen) {
                 *value = 1.0;
             }
@@ -168,7 +180,9 @@ struct Count {
     /// `None` is the answer.
     next: Option<Likeness>,
     all: f64,
-    /// Those while a call was under way.
+    /// Those for which no connection was waited for.
+    prompt: f64,
+    /// Those of them that were made while a call was under way.
     beside: f64,
 }
 
@@ -232,34 +246,36 @@ impl Lessons {
         self.leanings.get_or_insert_mut(moment.clone(), || expected).learn(acted, among, weight);
     }
 
-    /// How likely the next step of a request of this sort is a call of that sort, or (`None`) its answer.
-    pub(super) fn step(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> f64 {
+    /// How likely a request of this sort takes this step next: a call of that sort, or (`None`) its answer. And what had come when it asked for
+    /// that, if it waits for nothing that is under way. What is made at once with what was before is asked for with that, though it may be made
+    /// later: when there is a connection for it.
+    pub(super) fn step(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> (f64, Option<Arrival>) {
         // Before anything is known, calls and answers are as likely.
         const UNKNOWN: f64 = 0.5;
-        let Some(step) = self.steps.peek(&key(sort, stand)) else { return UNKNOWN };
+        let due = (stand.open == 0).then_some(stand.came);
+        let Some(step) = self.steps.peek(&key(sort, stand)) else { return (UNKNOWN, due) };
         let any_call = next == Some(Likeness::default());
         let is_next = |count: &&Count| count.next == next || (any_call && count.next.is_some());
         let seen: f64 = step.counts.iter().filter(is_next).map(|count| count.all).sum();
-        (seen + UNKNOWN) / (step.all + 1.0)
-    }
-
-    /// What had come when a request of this sort asked for its next step, if it waits for nothing that is under way. What is done at once with
-    /// what was done before is asked for with that, though it may be done later: when there is a connection for it.
-    pub(super) fn due(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> Option<Arrival> {
-        let count = self.steps.peek(&key(sort, stand)).and_then(|step| step.counts.iter().find(|count| count.next == next));
-        if count.is_some_and(|count| count.beside > count.all * AT_ONCE) {
-            return Some(stand.asked);
-        }
-        (stand.open == 0).then_some(stand.came)
+        let likely = (seen + UNKNOWN) / (step.all + 1.0);
+        let is_at_once = |count: &Count| count.next == next && count.beside > (count.prompt + 1.0) * AT_ONCE;
+        (likely, if step.counts.iter().any(is_at_once) { Some(stand.asked) } else { due })
     }
 
     /// What had come when a request of this sort asked for a call that it makes.
     pub(super) fn asked(&self, sort: Likeness, stand: Stand, call: Likeness) -> Arrival {
-        self.due(sort, stand, Some(call)).unwrap_or(stand.came)
+        self.step(sort, stand, Some(call)).1.unwrap_or(stand.came)
     }
 
-    /// A request of this sort has made its next step.
-    pub(super) fn learn_step(&mut self, sort: Likeness, stand: Stand, next: Option<Likeness>, weight: f64) {
+    /// A request of this sort has made its next step. `prompt`: it did not wait for a connection.
+    pub(super) fn learn_step(
+        &mut self,
+        sort: Likeness,
+        stand: Stand,
+        next: Option<Likeness>,
+        weight: f64,
+        prompt: bool,
+    ) {
         if next == Some(Likeness::default()) {
             return; // a call of which is not known yet what it is
         }
@@ -267,14 +283,20 @@ impl Lessons {
         step.all = step.all * FADE + weight;
         for count in &mut step.counts {
             count.all *= FADE;
-            count.beside *= FADE;
         }
-        let beside = if stand.open > 0 { weight } else { 0.0 };
-        if let Some(count) = step.counts.iter_mut().find(|count| count.next == next) {
-            count.all += weight;
-            count.beside += beside;
-        } else if step.counts.len() < MAX_NEXT {
-            step.counts.push(Count { next, all: weight, beside });
+        let count = match step.counts.iter().position(|count| count.next == next) {
+            Some(at) => step.counts.get_mut(at),
+            None if step.counts.len() < MAX_NEXT => {
+                step.counts.push(Count { next, all: 0.0, prompt: 0.0, beside: 0.0 });
+                step.counts.last_mut()
+            }
+            None => None,
+        };
+        let Some(count) = count else { return };
+        count.all += weight;
+        if prompt {
+            count.prompt = count.prompt * FADE + weight;
+            count.beside = count.beside * FADE + if stand.open > 0 { weight } else { 0.0 };
         }
     }
 }

@@ -37,6 +37,9 @@ const RELEARN: f64 = 0.05;
 /// How far a solver can be believed that has shown nothing yet.
 const UNPROVEN: f64 = 0.8;
 
+/// Who is less likely than this to do something next, compared with the likeliest one, is taken not to do it where requests are compared.
+const UNLIKELY: f64 = 0.1;
+
 /// What a hypothesis is worth that had to be put right.
 const CORRECTED: f64 = 0.01;
 
@@ -147,19 +150,21 @@ impl Solver {
     }
 
     pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
+        let mut prompt = false;
         if let Some(call) = self.calls.get_mut(&call) {
             call.returned = false;
+            prompt = call.moment.is_prompt();
         }
         let mut lessons = Vec::new();
         for hypothesis in &mut self.hypotheses {
             let Some((owner, before)) = hypothesis.call_is(call, sort) else { continue };
             let Some(request) = self.requests.get(&owner) else { continue };
             lessons.push((request.sort, before, hypothesis.weight));
-            let of = |sort| self.lessons.step(request.sort, before, Some(sort));
+            let of = |sort| self.lessons.step(request.sort, before, Some(sort)).0;
             hypothesis.weight *= of(sort) / of(Likeness::default());
         }
         for (request, before, weight) in lessons {
-            self.lessons.learn_step(request, before, Some(sort), weight);
+            self.lessons.learn_step(request, before, Some(sort), weight, prompt);
         }
         self.settle();
     }
@@ -223,7 +228,7 @@ impl Solver {
             if let Some(sight) = sights.get(at) {
                 self.lessons.learn_sight(moment, sight, &sights, weight);
             }
-            self.lessons.learn_step(sort, stand, next, weight);
+            self.lessons.learn_step(sort, stand, next, weight, moment.is_prompt());
         }
         if matches!(moment, Moment::Answer(_)) {
             self.reliability += (expected - self.reliability) * RELEARN;
@@ -262,7 +267,7 @@ impl Solver {
             if let Some((request, sort)) = request
                 && let Some(stand) = stand(request)
             {
-                self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum);
+                self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum, moment.is_prompt());
             }
         }
         let branch = |&(weight, number, request): &(f64, usize, Option<(NodeId, Arrival)>)| {
@@ -386,8 +391,13 @@ fn able(
 ) -> Vec<Able> {
     let able = |(request, stand): (NodeId, Stand)| {
         let &Request { sort, received } = requests.get(&request).filter(|_| !stand.answering)?;
-        let (due, step) = (lessons.due(sort, stand, next), lessons.step(sort, stand, next));
+        let (step, due) = lessons.step(sort, stand, next);
         (received <= time).then_some(Able { request, stand, due, step })
     };
-    hypothesis.stands().filter_map(able).collect()
+    let mut able: Vec<Able> = hypothesis.stands().filter_map(able).collect();
+    let most = able.iter().filter(|able| able.due.is_some()).map(|able| able.step).fold(0.0, f64::max);
+    for able in &mut able {
+        able.due = able.due.filter(|_| able.step >= most * UNLIKELY);
+    }
+    able
 }
