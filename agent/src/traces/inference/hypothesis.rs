@@ -95,12 +95,12 @@ impl Hypothesis {
         self.stands.get_mut(at).map(|(_, stand)| stand)
     }
 
-    /// A request makes a call, for which it `asked` when that had come.
-    pub(super) fn makes(&mut self, request: NodeId, made: &Made, asked: Arrival) {
+    /// A request makes a call. `asked`: when a request that stands so asked for a call of that sort.
+    pub(super) fn makes(&mut self, request: NodeId, made: &Made, asked: impl Fn(Stand, Likeness) -> Arrival) {
         let Some(stand) = self.stand_mut(request) else { return };
         let &mut before = stand;
         *stand = Stand {
-            asked,
+            asked: asked(before, made.sort),
             open: before.open + 1,
             made: before.made + 1,
             last: made.sort,
@@ -149,8 +149,7 @@ impl Hypothesis {
         }
     }
 
-    /// A call turns out to be another request's than it was taken for: both stand as they would. `asked`: when a request that stands so asked for
-    /// a call of that sort.
+    /// A call turns out to be another request's than it was taken for: both stand as they would. `asked`: as above.
     pub(super) fn correct(&mut self, call: NodeId, owner: NodeId, asked: impl Fn(Stand, Likeness) -> Arrival) {
         let Ok(at) = self.find(call) else { return };
         let Some(owned) = self.owned.get(at).copied() else { return };

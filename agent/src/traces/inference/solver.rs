@@ -192,15 +192,14 @@ impl Solver {
     pub(super) fn certain(&mut self, made: &Made, owner: NodeId) {
         let moment = Moment::of(made);
         self.acts(owner, made.turn, Some(made.socket), &moment, Some(made.sort));
-        let Some(&Request { sort, .. }) = self.requests.get(&owner) else { return };
+        let sort = sort(&self.requests, owner);
         for hypothesis in &mut self.hypotheses {
-            let Some(stand) = hypothesis.stand(owner) else { continue };
-            hypothesis.makes(owner, made, self.lessons.asked(sort, stand, made.sort));
+            hypothesis.makes(owner, made, |stand, call| self.lessons.asked(sort, stand, call));
         }
     }
 
     pub(super) fn answered(&mut self, turn: Turn, request: NodeId) {
-        let sort = self.requests.get(&request).map(|request| request.sort).unwrap_or_default();
+        let sort = sort(&self.requests, request);
         self.acts(request, turn, None, &Moment::Answer(sort), None);
         for hypothesis in &mut self.hypotheses {
             hypothesis.answers(request);
@@ -243,26 +242,24 @@ impl Solver {
             return;
         }
         let moment = Moment::of(made);
-        // (weight, hypothesis, request and when it asked); no request: it is nobody's.
-        let mut branches: Vec<(f64, usize, Option<(NodeId, Arrival)>)> = Vec::new();
+        // (weight, hypothesis, request); no request: it is nobody's.
+        let mut branches: Vec<(f64, usize, Option<NodeId>)> = Vec::new();
         let mut call = None;
         for (number, hypothesis) in self.hypotheses.iter().enumerate() {
             let able = able(hypothesis, &self.requests, &self.lessons, made.time, Some(made.sort));
             let sights = lessons::sights(&able, made.turn, Some(made.socket));
             branches.push((hypothesis.weight * lessons::NOBODY, number, None));
             for (able, likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
-                let asked = able.due.unwrap_or(able.stand.came);
-                branches.push((hypothesis.weight * likely * able.step, number, Some((able.request, asked))));
+                branches.push((hypothesis.weight * likely * able.step, number, Some(able.request)));
             }
             call.get_or_insert(Call { able, sights, moment: moment.clone(), turn: made.turn, returned: false });
         }
-        let request = |branch: &(f64, usize, Option<(NodeId, Arrival)>)| branch.2.map(|(request, _)| request);
-        branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(request(a).cmp(&request(b))));
+        branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
         branches.truncate(HYPOTHESES);
         // Which call follows which is learnt at once: the first requests are still open when the next ones make theirs.
         let sum: f64 = branches.iter().map(|(weight, ..)| weight).sum();
         for &(weight, number, request) in &branches {
-            let request = request.and_then(|(request, _)| Some((request, self.requests.get(&request)?.sort)));
+            let request = request.and_then(|request| Some((request, self.requests.get(&request)?.sort)));
             let stand = |request| self.hypotheses.get(number).and_then(|hypothesis| hypothesis.stand(request));
             if let Some((request, sort)) = request
                 && let Some(stand) = stand(request)
@@ -270,11 +267,12 @@ impl Solver {
                 self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum, moment.is_prompt());
             }
         }
-        let branch = |&(weight, number, request): &(f64, usize, Option<(NodeId, Arrival)>)| {
+        let branch = |&(weight, number, request): &(f64, usize, Option<NodeId>)| {
             let mut branch = self.hypotheses.get(number)?.clone();
             branch.weight = weight;
-            if let Some((request, asked)) = request {
-                branch.makes(request, made, asked);
+            if let Some(request) = request {
+                let sort = sort(&self.requests, request);
+                branch.makes(request, made, |stand, call| self.lessons.asked(sort, stand, call));
             }
             Some(branch)
         };
@@ -325,7 +323,7 @@ impl Solver {
 
     /// A call is this request's: what took it for another's is unlikely (`penalty`), and is put right.
     fn correct(&mut self, call: NodeId, owner: NodeId, penalty: f64) {
-        let sort = self.requests.get(&owner).map(|request| request.sort).unwrap_or_default();
+        let sort = sort(&self.requests, owner);
         for hypothesis in &mut self.hypotheses {
             if hypothesis.owner(call) != Some(owner) {
                 hypothesis.correct(call, owner, |stand, call| self.lessons.asked(sort, stand, call));
@@ -379,6 +377,11 @@ impl Solver {
         let certain = Hypothesis::certain();
         self.requests.is_empty() && self.calls.is_empty() && self.hypotheses.iter().all(|it| it.is_like(&certain))
     }
+}
+
+/// What sort of request one is.
+fn sort(requests: &BTreeMap<NodeId, Request>, request: NodeId) -> Likeness {
+    requests.get(&request).map(|request| request.sort).unwrap_or_default()
 }
 
 /// The requests that could act at a time, for one of which this comes `next`.
