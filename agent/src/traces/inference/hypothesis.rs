@@ -211,8 +211,10 @@ impl Hypothesis {
         }
     }
 
-    /// Whether both say the same.
+    /// Whether both say the same. They mostly differ in what was last.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        self.owned == other.owned && self.stands == other.stands
+        self.owned.len() == other.owned.len()
+            && self.owned.iter().rev().eq(other.owned.iter().rev())
+            && self.stands == other.stands
     }
 }
