@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::{Freed, Made, hypothesis::Stand};
+use super::{
+    Freed, Made,
+    hypothesis::{Arrival, Stand},
+};
 use crate::{
     event::{Address, SocketId, Turn},
     protocols::likeness::Likeness,
@@ -22,6 +25,9 @@ const MAX_STEPS: u32 = 24;
 
 /// Different next steps of one step that are told apart.
 const MAX_NEXT: usize = 16;
+
+/// What is made beside a call that is under way more often than this, where it waits for no connection, is asked for at once with what was before.
+const AT_ONCE: f64 = 0.25;
 
 /// How much what was seen counts when something new is seen: processes change.
 const FADE: f64 = 0.998;
@@ -67,39 +73,56 @@ const SIGHTS: usize = TURNS + 5;
 /// step takes as many turns each time.
 const TURNS: usize = 8;
 
+/// A request that could act.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Able {
+    pub(super) request: NodeId,
+    pub(super) stand: Stand,
+    /// What it goes on from, if it waits for nothing that is under way.
+    pub(super) due: Option<Arrival>,
+    /// How likely what is done is its next step.
+    pub(super) step: f64,
+}
+
 /// How the requests look when a strand acts, in the order that was given: when that came which they waited for, compared with the others.
-pub(super) fn sights(able: &[(NodeId, Stand)], turn: Turn, socket: Option<SocketId>) -> Vec<Sight> {
-    let idle = |stand: &Stand| stand.open == 0;
+pub(super) fn sights(able: &[Able], turn: Turn, socket: Option<SocketId>) -> Vec<Sight> {
+    let number = |able: &Able| able.due.map(|due| due.number);
     // How many turns ago what it waited for came to this strand.
-    let ago = |stand: &Stand| {
-        let ago = turn.number.wrapping_sub(stand.turn.number) as usize;
-        (idle(stand) && stand.turn.strand == turn.strand).then_some(ago.min(TURNS - 1))
+    let ago = |able: &Able| {
+        let came = able.due?.turn;
+        (came.strand == turn.strand).then_some((turn.number.wrapping_sub(came.number) as usize).min(TURNS - 1))
     };
-    let used = |stand: &Stand| socket.is_some() && stand.socket == socket;
-    let arrivals = |holds: &dyn Fn(&Stand) -> bool| -> Vec<u64> {
-        able.iter().map(|(_, stand)| stand).filter(|stand| holds(stand)).map(|stand| stand.arrival).collect()
-    };
-    let of_turn: Vec<Vec<u64>> = (0..TURNS).map(|turns| arrivals(&|stand| ago(stand) == Some(turns))).collect();
-    let oldest = arrivals(&idle).into_iter().min();
-    let last_user = arrivals(&used).into_iter().max();
+    let used = |able: &Able| socket.is_some() && able.stand.socket == socket;
+    let mut first: [Option<u64>; TURNS] = [None; TURNS];
+    let mut last = None;
+    for (ago, number) in able.iter().filter_map(|able| Some((ago(able)?, number(able)?))) {
+        if let Some(first) = first.get_mut(ago) {
+            *first = Some(first.map_or(number, |first: u64| first.min(number)));
+        }
+        if ago == 0 {
+            last = last.max(Some(number));
+        }
+    }
+    let oldest = able.iter().filter_map(number).min();
+    let last_user = able.iter().filter(|able| used(able)).map(|able| able.stand.came.number).max();
     able.iter()
-        .map(|(_, stand)| {
-            let arrival = Some(stand.arrival);
-            let group = ago(stand).and_then(|turns| of_turn.get(turns)).map(Vec::as_slice).unwrap_or_default();
+        .map(|able| {
+            let due = number(able);
+            let ago = ago(able);
             let others = [
                 // What it waited for came before that of all others of the same turn.
-                group.iter().min().copied() == arrival,
+                ago.and_then(|ago| first.get(ago)).is_some_and(|first| *first == due),
                 // It has come just now: in this turn, as the last.
-                ago(stand) == Some(0) && group.iter().max().copied() == arrival,
+                ago == Some(0) && last == due,
                 // Longer ago than with all others.
-                idle(stand) && arrival == oldest,
+                due.is_some() && due == oldest,
                 // It used the connection last on which the call is made now.
-                used(stand) && arrival == last_user,
+                used(able) && Some(able.stand.came.number) == last_user,
                 // It waits for a call.
-                !idle(stand),
+                due.is_none(),
             ];
             let mut sight = [0.0; SIGHTS];
-            let seen = (0..TURNS).map(|turns| ago(stand) == Some(turns)).chain(others);
+            let seen = (0..TURNS).map(|turns| ago == Some(turns)).chain(others);
             for (value, _) in sight.iter_mut().zip(seen).filter(|(_, seen)| *seen) {
                 *value = 1.0;
             }
@@ -142,9 +165,20 @@ impl Leaning {
 /// What comes after a step.
 #[derive(Debug, Clone, Default)]
 struct Next {
-    /// `None` is the answer.
-    counts: Vec<(Option<Likeness>, f64)>,
+    counts: Vec<Count>,
     all: f64,
+}
+
+/// How often something came next.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    /// `None` is the answer.
+    next: Option<Likeness>,
+    all: f64,
+    /// Those that were certain and for which no connection was waited for.
+    prompt: f64,
+    /// Those of them that were made while a call was under way.
+    beside: f64,
 }
 
 /// Everything that was learnt of a process.
@@ -207,15 +241,25 @@ impl Lessons {
         self.leanings.get_or_insert_mut(moment.clone(), || expected).learn(acted, among, weight);
     }
 
-    /// How likely the next step of a request of this sort is a call of that sort, or (`None`) its answer.
-    pub(super) fn step(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> f64 {
+    /// How likely a request of this sort takes this step next: a call of that sort, or (`None`) its answer. And what had come when it asked for
+    /// that, if it waits for nothing that is under way. What is made at once with what was before is asked for with that, though it may be made
+    /// later: when there is a connection for it.
+    pub(super) fn step(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> (f64, Option<Arrival>) {
         // Before anything is known, calls and answers are as likely.
         const UNKNOWN: f64 = 0.5;
-        let Some(step) = self.steps.peek(&key(sort, stand)) else { return UNKNOWN };
+        let due = (stand.open == 0).then_some(stand.came);
+        let Some(step) = self.steps.peek(&key(sort, stand)) else { return (UNKNOWN, due) };
         let any_call = next == Some(Likeness::default());
-        let is_next = |other: Option<Likeness>| other == next || (any_call && other.is_some());
-        let seen: f64 = step.counts.iter().filter(|(other, _)| is_next(*other)).map(|(_, count)| count).sum();
-        (seen + UNKNOWN) / (step.all + 1.0)
+        let is_next = |count: &&Count| count.next == next || (any_call && count.next.is_some());
+        let seen: f64 = step.counts.iter().filter(is_next).map(|count| count.all).sum();
+        let likely = (seen + UNKNOWN) / (step.all + 1.0);
+        let is_at_once = |count: &Count| count.next == next && count.beside > (count.prompt + 1.0) * AT_ONCE;
+        (likely, if step.counts.iter().any(is_at_once) { Some(stand.asked) } else { due })
+    }
+
+    /// What had come when a request of this sort asked for a call that it makes.
+    pub(super) fn asked(&self, sort: Likeness, stand: Stand, call: Likeness) -> Arrival {
+        self.step(sort, stand, Some(call)).1.unwrap_or(stand.came)
     }
 
     /// A request of this sort has made its next step.
@@ -225,13 +269,23 @@ impl Lessons {
         }
         let step = self.steps.get_or_insert_mut(key(sort, stand), Next::default);
         step.all = step.all * FADE + weight;
-        for (_, count) in &mut step.counts {
-            *count *= FADE;
+        for count in &mut step.counts {
+            count.all *= FADE;
         }
-        if let Some((_, count)) = step.counts.iter_mut().find(|(other, _)| *other == next) {
-            *count += weight;
+        if let Some(count) = step.counts.iter_mut().find(|count| count.next == next) {
+            count.all += weight;
         } else if step.counts.len() < MAX_NEXT {
-            step.counts.push((next, weight));
+            step.counts.push(Count { next, all: weight, prompt: 0.0, beside: 0.0 });
+        }
+    }
+
+    /// A request of this sort is certain to have made its next step, after [`Self::learn_step`]: what waited for no connection shows when it was
+    /// asked for.
+    pub(super) fn learn_asked(&mut self, sort: Likeness, stand: Stand, next: Option<Likeness>, moment: &Moment) {
+        let step = self.steps.peek_mut(&key(sort, stand)).filter(|_| !matches!(moment, Moment::Freed(..)));
+        if let Some(count) = step.and_then(|step| step.counts.iter_mut().find(|count| count.next == next)) {
+            count.prompt = count.prompt * FADE + 1.0;
+            count.beside = count.beside * FADE + if stand.open > 0 { 1.0 } else { 0.0 };
         }
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! How likely a request is to act next follows from two things that are learnt for each process ([`lessons`]): when requests act after what
 //! they waited for has come (at once, in the next turn of the loop, in the order in which it came), and which calls
-//! requests of its sort make, one after the other.
+//! requests of its sort make, one after the other or at once: those that are begun at once may wait for connections, which serve first who asked
+//! first.
 //!
 //! Who learns from guesses can learn what is wrong, and then guess accordingly. So a process begins with one solver for each way in which
 //! programs are known to act ([`Style`]), and those that foresee badly what is certain are given up.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{
     Made,
-    hypothesis::{Hypothesis, Stand},
-    lessons::{self, Lessons, Moment, Sight, Style},
+    hypothesis::{Arrival, Hypothesis, Stand},
+    lessons::{self, Able, Lessons, Moment, Sight, Style},
 };
 use crate::{
     event::{SocketId, Time, Turn},
@@ -37,6 +37,9 @@ const RELEARN: f64 = 0.05;
 /// How far a solver can be believed that has shown nothing yet.
 const UNPROVEN: f64 = 0.8;
 
+/// Who is less likely than this to do something next, compared with the likeliest one, is taken not to do it where requests are compared.
+const UNLIKELY: f64 = 0.1;
+
 /// What a hypothesis is worth that had to be put right.
 const CORRECTED: f64 = 0.01;
 
@@ -51,7 +54,7 @@ struct Request {
 #[derive(Debug, Clone)]
 struct Call {
     /// The requests that could have made it and how they looked, in the likeliest hypothesis.
-    able: Vec<(NodeId, Stand)>,
+    able: Vec<Able>,
     sights: Vec<Sight>,
     moment: Moment,
     turn: Turn,
@@ -99,7 +102,7 @@ impl Solver {
         if call.able.len() == 1 {
             return 1.0;
         }
-        let here = |(able, stand): &(NodeId, Stand)| *able == owner && stand.turn.strand == call.turn.strand;
+        let here = |able: &Able| able.request == owner && able.stand.came.turn.strand == call.turn.strand;
         // How requests are answered says little of what other strands do for them.
         if call.able.iter().any(here) { self.reliability } else { self.reliability * ELSEWHERE }
     }
@@ -110,7 +113,7 @@ impl Solver {
         }
         self.requests.insert(request, Request { sort, received: time });
         self.arrivals += 1;
-        let stand = Stand::new(turn, self.arrivals);
+        let stand = Stand::new(Arrival { turn, number: self.arrivals });
         for hypothesis in &mut self.hypotheses {
             hypothesis.place(request, stand);
         }
@@ -155,7 +158,7 @@ impl Solver {
             let Some((owner, before)) = hypothesis.call_is(call, sort) else { continue };
             let Some(request) = self.requests.get(&owner) else { continue };
             lessons.push((request.sort, before, hypothesis.weight));
-            let of = |sort| self.lessons.step(request.sort, before, Some(sort));
+            let of = |sort| self.lessons.step(request.sort, before, Some(sort)).0;
             hypothesis.weight *= of(sort) / of(Likeness::default());
         }
         for (request, before, weight) in lessons {
@@ -173,26 +176,28 @@ impl Solver {
     }
 
     pub(super) fn calls_without(&self, request: NodeId) -> Vec<NodeId> {
-        let was_able = |call: &Call| call.able.iter().any(|(able, _)| *able == request);
+        let was_able = |call: &Call| call.able.iter().any(|able| able.request == request);
         let lost = |call: &Call| was_able(call) && !self.could_be_of_other(call, Some(request));
         self.calls.iter().filter(|(_, call)| lost(call)).map(|(number, _)| *number).collect()
     }
 
     fn could_be_of_other(&self, call: &Call, request: Option<NodeId>) -> bool {
-        call.able.iter().any(|(able, _)| Some(*able) != request && self.requests.contains_key(able))
+        let is_other = |able: &Able| Some(able.request) != request && self.requests.contains_key(&able.request);
+        call.able.iter().any(is_other)
     }
 
     /// A call of a known request: hypotheses in which it could hardly make one now are unlikely.
     pub(super) fn certain(&mut self, made: &Made, owner: NodeId) {
         let moment = Moment::of(made);
         self.acts(owner, made.turn, Some(made.socket), &moment, Some(made.sort));
+        let sort = sort(&self.requests, owner);
         for hypothesis in &mut self.hypotheses {
-            hypothesis.makes(owner, made);
+            hypothesis.makes(owner, made, |stand, call| self.lessons.asked(sort, stand, call));
         }
     }
 
     pub(super) fn answered(&mut self, turn: Turn, request: NodeId) {
-        let sort = self.requests.get(&request).map(|request| request.sort).unwrap_or_default();
+        let sort = sort(&self.requests, request);
         self.acts(request, turn, None, &Moment::Answer(sort), None);
         for hypothesis in &mut self.hypotheses {
             hypothesis.answers(request);
@@ -205,13 +210,13 @@ impl Solver {
         let mut lesson = None;
         let (mut foreseen, mut expected) = (0.0, 0.0);
         for hypothesis in &mut self.hypotheses {
-            let able: Vec<(NodeId, Stand)> = hypothesis.stands().filter(|(_, stand)| !stand.answering).collect();
-            let Some(at) = able.iter().position(|(other, _)| *other == request) else { continue };
+            let able = able(hypothesis, &self.requests, &self.lessons, Time::MAX, next);
+            let Some(at) = able.iter().position(|able| able.request == request) else { continue };
             let sights = lessons::sights(&able, turn, socket);
             let likely = self.lessons.likely(moment, &sights);
-            let (Some(&(_, stand)), Some(likely)) = (able.get(at), likely.get(at)) else { continue };
+            let (Some(&Able { stand, step, .. }), Some(likely)) = (able.get(at), likely.get(at)) else { continue };
             let weight = hypothesis.weight;
-            hypothesis.weight *= likely * self.lessons.step(sort, stand, next);
+            hypothesis.weight *= likely * step;
             foreseen += hypothesis.weight;
             expected += weight * likely;
             lesson.get_or_insert((at, sights, stand, weight));
@@ -221,6 +226,7 @@ impl Solver {
                 self.lessons.learn_sight(moment, sight, &sights, weight);
             }
             self.lessons.learn_step(sort, stand, next, weight);
+            self.lessons.learn_asked(sort, stand, next, moment);
         }
         if matches!(moment, Moment::Answer(_)) {
             self.reliability += (expected - self.reliability) * RELEARN;
@@ -239,15 +245,11 @@ impl Solver {
         let mut branches: Vec<(f64, usize, Option<NodeId>)> = Vec::new();
         let mut call = None;
         for (number, hypothesis) in self.hypotheses.iter().enumerate() {
-            let open = |request: NodeId| self.requests.get(&request).filter(|request| request.received <= made.time);
-            let able: Vec<(NodeId, Stand)> =
-                hypothesis.stands().filter(|&(request, stand)| !stand.answering && open(request).is_some()).collect();
+            let able = able(hypothesis, &self.requests, &self.lessons, made.time, Some(made.sort));
             let sights = lessons::sights(&able, made.turn, Some(made.socket));
             branches.push((hypothesis.weight * lessons::NOBODY, number, None));
-            for (&(request, stand), likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
-                let sort = open(request).map(|request| request.sort).unwrap_or_default();
-                let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
-                branches.push((hypothesis.weight * likely, number, Some(request)));
+            for (able, likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
+                branches.push((hypothesis.weight * likely * able.step, number, Some(able.request)));
             }
             call.get_or_insert(Call { able, sights, moment: moment.clone(), turn: made.turn, returned: false });
         }
@@ -268,7 +270,8 @@ impl Solver {
             let mut branch = self.hypotheses.get(number)?.clone();
             branch.weight = weight;
             if let Some(request) = request {
-                branch.makes(request, made);
+                let sort = sort(&self.requests, request);
+                branch.makes(request, made, |stand, call| self.lessons.asked(sort, stand, call));
             }
             Some(branch)
         };
@@ -282,7 +285,7 @@ impl Solver {
     pub(super) fn returned(&mut self, turn: Turn, call: NodeId) {
         self.arrivals += 1;
         for hypothesis in &mut self.hypotheses {
-            hypothesis.returned(call, turn, self.arrivals);
+            hypothesis.returned(call, Arrival { turn, number: self.arrivals });
         }
         match self.calls.get_mut(&call) {
             Some(call) => call.returned = true,
@@ -294,7 +297,7 @@ impl Solver {
     pub(super) fn learn(&mut self, call: NodeId, owner: NodeId) {
         let probability = self.probability(call, owner);
         let Some(Call { able, sights, moment, .. }) = self.calls.get(&call) else { return };
-        let found = able.iter().zip(sights).find(|((request, _), _)| *request == owner);
+        let found = able.iter().zip(sights).find(|(able, _)| able.request == owner);
         if let Some((_, sight)) = found {
             self.lessons.learn_sight(moment, sight, sights, probability);
         }
@@ -319,9 +322,10 @@ impl Solver {
 
     /// A call is this request's: what took it for another's is unlikely (`penalty`), and is put right.
     fn correct(&mut self, call: NodeId, owner: NodeId, penalty: f64) {
+        let sort = sort(&self.requests, owner);
         for hypothesis in &mut self.hypotheses {
             if hypothesis.owner(call) != Some(owner) {
-                hypothesis.correct(call, owner);
+                hypothesis.correct(call, owner, |stand, call| self.lessons.asked(sort, stand, call));
                 hypothesis.weight *= penalty;
             }
         }
@@ -372,4 +376,30 @@ impl Solver {
         let certain = Hypothesis::certain();
         self.requests.is_empty() && self.calls.is_empty() && self.hypotheses.iter().all(|it| it.is_like(&certain))
     }
+}
+
+/// What sort of request one is.
+fn sort(requests: &BTreeMap<NodeId, Request>, request: NodeId) -> Likeness {
+    requests.get(&request).map(|request| request.sort).unwrap_or_default()
+}
+
+/// The requests that could act at a time, for one of which this comes `next`.
+fn able(
+    hypothesis: &Hypothesis,
+    requests: &BTreeMap<NodeId, Request>,
+    lessons: &Lessons,
+    time: Time,
+    next: Option<Likeness>,
+) -> Vec<Able> {
+    let able = |(request, stand): (NodeId, Stand)| {
+        let &Request { sort, received } = requests.get(&request).filter(|_| !stand.answering)?;
+        let (step, due) = lessons.step(sort, stand, next);
+        (received <= time).then_some(Able { request, stand, due, step })
+    };
+    let mut able: Vec<Able> = hypothesis.stands().filter_map(able).collect();
+    let most = able.iter().filter(|able| able.due.is_some()).map(|able| able.step).fold(0.0, f64::max);
+    for able in &mut able {
+        able.due = able.due.filter(|_| able.step >= most * UNLIKELY);
+    }
+    able
 }
