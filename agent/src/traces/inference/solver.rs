@@ -59,6 +59,9 @@ struct Call {
     returned: bool,
 }
 
+/// How a hypothesis could go on: weight, its number, the request that made a call. No request: it is nobody's.
+type Branch = (f64, usize, Option<NodeId>);
+
 /// Hypotheses and lessons of one process.
 #[derive(Debug, Clone)]
 pub(super) struct Solver {
@@ -209,17 +212,15 @@ impl Solver {
             let Some(at) = able.iter().position(|(other, _)| *other == request) else { continue };
             let sights = lessons::sights(&able, turn, socket);
             let likely = self.lessons.likely(moment, &sights);
-            let (Some(&(_, stand)), Some(likely)) = (able.get(at), likely.get(at)) else { continue };
+            let (Some(&(_, stand)), Some(&share)) = (able.get(at), likely.get(at)) else { continue };
             let weight = hypothesis.weight;
-            hypothesis.weight *= likely * self.lessons.step(sort, stand, next);
+            hypothesis.weight *= share * self.lessons.step(sort, stand, next);
             foreseen += hypothesis.weight;
-            expected += weight * likely;
-            lesson.get_or_insert((at, sights, stand, weight));
+            expected += weight * share;
+            lesson.get_or_insert((at, sights, likely, stand, weight));
         }
-        if let Some((at, sights, stand, weight)) = lesson {
-            if let Some(sight) = sights.get(at) {
-                self.lessons.learn_sight(moment, sight, &sights, weight);
-            }
+        if let Some((at, sights, likely, stand, weight)) = lesson {
+            self.lessons.learn_sight(moment, at, &sights, &likely, weight);
             self.lessons.learn_step(sort, stand, next, weight);
         }
         if matches!(moment, Moment::Answer(_)) {
@@ -235,8 +236,7 @@ impl Solver {
             return;
         }
         let moment = Moment::of(made);
-        // (weight, hypothesis, request); no request: it is nobody's.
-        let mut branches: Vec<(f64, usize, Option<NodeId>)> = Vec::new();
+        let mut branches: Vec<Branch> = Vec::new();
         let mut call = None;
         for (number, hypothesis) in self.hypotheses.iter().enumerate() {
             let open = |request: NodeId| self.requests.get(&request).filter(|request| request.received <= made.time);
@@ -251,8 +251,12 @@ impl Solver {
             }
             call.get_or_insert(Call { able, sights, moment: moment.clone(), turn: made.turn, returned: false });
         }
-        branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-        branches.truncate(HYPOTHESES);
+        let likelier = |a: &Branch, b: &Branch| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2));
+        if branches.len() > HYPOTHESES {
+            branches.select_nth_unstable_by(HYPOTHESES, likelier);
+            branches.truncate(HYPOTHESES);
+        }
+        branches.sort_by(likelier);
         // Which call follows which is learnt at once: the first requests are still open when the next ones make theirs.
         let sum: f64 = branches.iter().map(|(weight, ..)| weight).sum();
         for &(weight, number, request) in &branches {
@@ -264,7 +268,7 @@ impl Solver {
                 self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum);
             }
         }
-        let branch = |&(weight, number, request): &(f64, usize, Option<NodeId>)| {
+        let branch = |&(weight, number, request): &Branch| {
             let mut branch = self.hypotheses.get(number)?.clone();
             branch.weight = weight;
             if let Some(request) = request {
@@ -294,9 +298,9 @@ impl Solver {
     pub(super) fn learn(&mut self, call: NodeId, owner: NodeId) {
         let probability = self.probability(call, owner);
         let Some(Call { able, sights, moment, .. }) = self.calls.get(&call) else { return };
-        let found = able.iter().zip(sights).find(|((request, _), _)| *request == owner);
-        if let Some((_, sight)) = found {
-            self.lessons.learn_sight(moment, sight, sights, probability);
+        if let Some(at) = able.iter().position(|(request, _)| *request == owner) {
+            let likely = self.lessons.likely(moment, sights);
+            self.lessons.learn_sight(moment, at, sights, &likely, probability);
         }
     }
 
@@ -355,6 +359,9 @@ impl Solver {
 
     /// Hypotheses that differ in nothing that is still asked for are one.
     fn merge(&mut self) {
+        if self.hypotheses.len() < 2 {
+            return;
+        }
         let mut merged: Vec<Hypothesis> = Vec::with_capacity(self.hypotheses.len());
         for hypothesis in self.hypotheses.drain(..) {
             match merged.iter_mut().find(|other| other.is_like(&hypothesis)) {
