@@ -1,10 +1,9 @@
 //! A connection's signals become spans: what is read and written says who works for whom, what a parser says opens and closes
 //! exchanges.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
+
+use foldhash::HashMap;
 
 use super::Output;
 use crate::{
@@ -35,7 +34,7 @@ pub(super) struct Traces {
     /// Programs that trace themselves.
     pub(super) instrumented: Instrumented,
     /// By process and server.
-    pub(super) idle: HashMap<(Pid, Address), Idle>,
+    pub(super) idle: std::collections::HashMap<(Pid, Address), Idle>,
 }
 
 /// Connections of a process to one server that carry nothing now. While there are any, no call waits for one; but a pool may

@@ -3,11 +3,9 @@
 //! Most parents are known when a request is first seen. Others show later, when the work returns: until then nobody knows the trace of that
 //! span, nor of the spans below it. They wait here, finished or not, and are given out together once the parent is settled.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
+
+use foldhash::HashMap;
 
 use crate::{
     event::Time,

@@ -1,6 +1,6 @@
 //! The hypotheses of one process under one expectation of how its requests act.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{
     Made,
@@ -61,6 +61,11 @@ struct Call {
 
 /// How a hypothesis could go on: weight, its number, the request that made a call. No request: it is nobody's.
 type Branch = (f64, usize, Option<NodeId>);
+
+/// The likelier one first.
+fn likelier(a: &Branch, b: &Branch) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2))
+}
 
 /// Hypotheses and lessons of one process.
 #[derive(Debug, Clone)]
@@ -239,22 +244,29 @@ impl Solver {
         let mut branches: Vec<Branch> = Vec::new();
         let mut call = None;
         for (number, hypothesis) in self.hypotheses.iter().enumerate() {
+            // No branch is likelier than what it goes on from.
+            let least = if branches.len() < HYPOTHESES { None } else { branches.last().map(|(weight, ..)| *weight) };
+            let counts = |weight: f64| least.is_none_or(|least| weight > least);
+            if !counts(hypothesis.weight) {
+                continue;
+            }
             let open = |request: NodeId| self.requests.get(&request).filter(|request| request.received <= made.time);
             let able: Vec<(NodeId, Stand)> =
                 hypothesis.stands().filter(|&(request, stand)| !stand.answering && open(request).is_some()).collect();
             let sights = lessons::sights(&able, made.turn, Some(made.socket));
             branches.push((hypothesis.weight * lessons::NOBODY, number, None));
             for (&(request, stand), likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
-                let sort = open(request).map(|request| request.sort).unwrap_or_default();
-                let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
-                branches.push((hypothesis.weight * likely, number, Some(request)));
+                if counts(hypothesis.weight * likely) {
+                    let sort = open(request).map(|request| request.sort).unwrap_or_default();
+                    let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
+                    branches.push((hypothesis.weight * likely, number, Some(request)));
+                }
             }
             call.get_or_insert(Call { able, sights, moment: moment.clone(), turn: made.turn, returned: false });
-        }
-        let likelier = |a: &Branch, b: &Branch| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2));
-        if branches.len() > HYPOTHESES {
-            branches.select_nth_unstable_by(HYPOTHESES, likelier);
-            branches.truncate(HYPOTHESES);
+            if branches.len() >= HYPOTHESES {
+                branches.select_nth_unstable_by(HYPOTHESES - 1, likelier);
+                branches.truncate(HYPOTHESES);
+            }
         }
         branches.sort_by(likelier);
         // Which call follows which is learnt at once: the first requests are still open when the next ones make theirs.
@@ -269,8 +281,7 @@ impl Solver {
             }
         }
         let branch = |&(weight, number, request): &Branch| {
-            let mut branch = self.hypotheses.get(number)?.clone();
-            branch.weight = weight;
+            let mut branch = self.hypotheses.get(number)?.branch(weight);
             if let Some(request) = request {
                 branch.makes(request, made);
             }
