@@ -184,7 +184,7 @@ impl Lineages {
     /// The trace that this settlement puts an exchange in. `None` if it is to wait for another one's.
     fn context(&mut self, id: NodeId, settlement: &Settlement) -> Option<Context> {
         let own =
-            |lineage: &Lineage| Context { trace_id: lineage.trace_id, flags: SAMPLED | RANDOM, state: Arc::from("") };
+            |lineage: &Lineage| Context { trace_id: lineage.trace_id, flags: SAMPLED | RANDOM, state: Arc::default() };
         let (other, known) = match settlement {
             Settlement::Root => return self.lineages.get(&id).map(own),
             Settlement::Continues(remote, known) => {

@@ -77,9 +77,11 @@ impl Hypothesis {
         }
     }
 
-    /// The open requests.
-    pub(super) fn stands(&self) -> impl Iterator<Item = (NodeId, Stand)> {
-        self.stands.iter().copied()
+    /// The open requests that are not being answered, of those for which this holds.
+    pub(super) fn able(&self, holds: impl Fn(NodeId) -> bool) -> Vec<(NodeId, Stand)> {
+        let mut able = Vec::with_capacity(self.stands.len());
+        able.extend(self.stands.iter().filter(|(request, stand)| !stand.answering && holds(*request)));
+        able
     }
 
     /// How a request stands.

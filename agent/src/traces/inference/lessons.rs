@@ -140,16 +140,11 @@ impl Leaning {
 
     /// The probability of each.
     fn shares(&self, among: &[Sight]) -> Vec<f64> {
-        // Most look like another one.
-        let mut known: Vec<(Sight, f64)> = Vec::new();
-        let mut shares = Vec::with_capacity(among.len());
-        for &sight in among {
-            let score = known.iter().find(|(other, _)| *other == sight).map(|(_, score)| *score);
-            shares.push(score.unwrap_or_else(|| {
-                let score = self.score(sight);
-                known.push((sight, score));
-                score
-            }));
+        let mut shares: Vec<f64> = Vec::with_capacity(among.len());
+        for sight in among {
+            // Most look like one before.
+            let alike = among.iter().zip(&shares).find(|(other, _)| *other == sight).map(|(_, score)| *score);
+            shares.push(alike.unwrap_or_else(|| self.score(*sight)));
         }
         let sum: f64 = shares.iter().sum();
         shares.iter_mut().for_each(|share| *share /= sum);

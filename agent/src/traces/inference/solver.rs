@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
+use foldhash::{HashMap, HashMapExt as _};
+
 use super::{
     Made,
     hypothesis::{Hypothesis, Stand},
@@ -70,7 +72,7 @@ fn likelier(a: &Branch, b: &Branch) -> Ordering {
 /// Hypotheses and lessons of one process.
 #[derive(Debug, Clone)]
 pub(super) struct Solver {
-    requests: BTreeMap<NodeId, Request>,
+    requests: HashMap<NodeId, Request>,
     calls: BTreeMap<NodeId, Call>,
     hypotheses: Vec<Hypothesis>,
     lessons: Lessons,
@@ -85,7 +87,7 @@ pub(super) struct Solver {
 impl Solver {
     pub(super) fn new(style: Style) -> Self {
         Self {
-            requests: BTreeMap::new(),
+            requests: HashMap::new(),
             calls: BTreeMap::new(),
             hypotheses: vec![Hypothesis::certain()],
             lessons: Lessons::new(style),
@@ -213,11 +215,14 @@ impl Solver {
         let mut lesson = None;
         let (mut foreseen, mut expected) = (0.0, 0.0);
         for hypothesis in &mut self.hypotheses {
-            let able: Vec<(NodeId, Stand)> = hypothesis.stands().filter(|(_, stand)| !stand.answering).collect();
+            let able = hypothesis.able(|_| true);
             let Some(at) = able.iter().position(|(other, _)| *other == request) else { continue };
-            let sights = lessons::sights(&able, turn, socket);
-            let likely = self.lessons.likely(moment, &sights);
-            let (Some(&(_, stand)), Some(&share)) = (able.get(at), likely.get(at)) else { continue };
+            // Who is alone acts, and shows nothing of how one is told from others.
+            let alone = able.len() == 1;
+            let sights = if alone { Vec::new() } else { lessons::sights(&able, turn, socket) };
+            let likely = if alone { Vec::new() } else { self.lessons.likely(moment, &sights) };
+            let Some(&(_, stand)) = able.get(at) else { continue };
+            let share = likely.get(at).copied().unwrap_or(1.0);
             let weight = hypothesis.weight;
             hypothesis.weight *= share * self.lessons.step(sort, stand, next);
             foreseen += hypothesis.weight;
@@ -225,7 +230,9 @@ impl Solver {
             lesson.get_or_insert((at, sights, likely, stand, weight));
         }
         if let Some((at, sights, likely, stand, weight)) = lesson {
-            self.lessons.learn_sight(moment, at, &sights, &likely, weight);
+            if !likely.is_empty() {
+                self.lessons.learn_sight(moment, at, &sights, &likely, weight);
+            }
             self.lessons.learn_step(sort, stand, next, weight);
         }
         if matches!(moment, Moment::Answer(_)) {
@@ -251,8 +258,7 @@ impl Solver {
                 continue;
             }
             let open = |request: NodeId| self.requests.get(&request).filter(|request| request.received <= made.time);
-            let able: Vec<(NodeId, Stand)> =
-                hypothesis.stands().filter(|&(request, stand)| !stand.answering && open(request).is_some()).collect();
+            let able = hypothesis.able(|request| open(request).is_some());
             let sights = lessons::sights(&able, made.turn, Some(made.socket));
             branches.push((hypothesis.weight * lessons::NOBODY, number, None));
             for (&(request, stand), likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
