@@ -1,6 +1,6 @@
 //! What is inferred where nothing is certain: mostly right, and as likely as it says.
 
-use super::simulation::{NOTHING, Plan, Release, SEQUENTIAL, Score, Style, THREE};
+use super::simulation::{AT_ONCE, NOTHING, Plan, Release, SEQUENTIAL, Score, Style, THREE};
 
 const QUEUEING: Plan = Plan {
     seed: 0,
@@ -33,6 +33,25 @@ fn a_pool_that_serves_first_in_first_out() {
         }
     }
     assert!(share(all) >= 0.95, "{all:?}");
+}
+
+/// Each request asks for three connections when it is read, and gets them as they become free: when others have come meanwhile, and when
+/// its first calls are over or not.
+#[test]
+fn calls_begun_at_once_that_wait_for_a_small_pool() {
+    let (mut all, mut likely) = (Score::default(), Score::default());
+    for seed in 0..3 {
+        for pool in [4, 12] {
+            let plan = Plan { seed, pool, scripts: &[AT_ONCE], concurrency: 16, ..QUEUEING };
+            let (with, without) = plan.inferred(0.9);
+            add(&mut likely, with);
+            add(&mut all, with);
+            add(&mut all, without);
+        }
+    }
+    assert!(share(all) >= 0.95, "{all:?}");
+    assert!(likely.right * 2 > all.right, "{likely:?} of {all:?}");
+    assert!(share(likely) >= 0.99, "{likely:?}");
 }
 
 #[test]

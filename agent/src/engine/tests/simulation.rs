@@ -27,6 +27,7 @@ pub(super) type Script = &'static [&'static [&'static [Op]]];
 
 pub(super) const SEQUENTIAL: Script = &[&[&[Op::Call, Op::Call]]];
 pub(super) const THREE: Script = &[&[&[Op::Call, Op::Call, Op::Call]]];
+pub(super) const AT_ONCE: Script = &[&[&[Op::Call], &[Op::Call], &[Op::Call]]];
 pub(super) const NOTHING: Script = &[];
 pub(super) const TIMED: Script = &[&[&[Op::Timer, Op::Call, Op::Timer, Op::Call]]];
 pub(super) const PARALLEL: Script = &[&[&[Op::Call], &[Op::Call], &[Op::Call]], &[&[Op::Call]]];

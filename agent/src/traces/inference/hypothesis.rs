@@ -7,13 +7,22 @@ use crate::{
     traces::tracker::NodeId,
 };
 
+/// Something that a request waited for was read: the request itself, or the response to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// In which turn.
+    pub(super) turn: Turn,
+    /// Which of all of the process it was.
+    pub(super) number: u64,
+}
+
 /// How far a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stand {
-    /// The turn in which what it last waited for was read: the request itself, or the response to a call.
-    pub(super) turn: Turn,
-    /// Which of all such arrivals of the process that was.
-    pub(super) arrival: u64,
+    /// What came last for it.
+    pub(super) came: Arrival,
+    /// What had come when it asked for the last call that it made: it may have asked for the next one at once.
+    pub(super) asked: Arrival,
     /// Calls under way.
     pub(super) open: u32,
     /// Calls made.
@@ -28,8 +37,8 @@ pub(super) struct Stand {
 
 impl Stand {
     /// A request that was just read.
-    pub(super) fn new(turn: Turn, arrival: u64) -> Self {
-        Self { turn, arrival, open: 0, made: 0, last: Likeness::default(), socket: None, answering: false }
+    pub(super) fn new(came: Arrival) -> Self {
+        Self { came, asked: came, open: 0, made: 0, last: Likeness::default(), socket: None, answering: false }
     }
 }
 
@@ -40,8 +49,8 @@ struct Owned {
     owner: NodeId,
     /// How the owner stood before it.
     before: Stand,
-    /// In which turn the response was read, and which arrival that was.
-    returned: Option<(Turn, u64)>,
+    /// The response was read.
+    returned: Option<Arrival>,
     sort: Likeness,
     socket: SocketId,
 }
@@ -77,11 +86,9 @@ impl Hypothesis {
         }
     }
 
-    /// The open requests that are not being answered, of those for which this holds.
-    pub(super) fn able(&self, holds: impl Fn(NodeId) -> bool) -> Vec<(NodeId, Stand)> {
-        let mut able = Vec::with_capacity(self.stands.len());
-        able.extend(self.stands.iter().filter(|(request, stand)| !stand.answering && holds(*request)));
-        able
+    /// The open requests.
+    pub(super) fn stands(&self) -> impl Iterator<Item = (NodeId, Stand)> {
+        self.stands.iter().copied()
     }
 
     /// How a request stands.
@@ -95,11 +102,12 @@ impl Hypothesis {
         self.stands.get_mut(at).map(|(_, stand)| stand)
     }
 
-    /// A request makes a call.
-    pub(super) fn makes(&mut self, request: NodeId, made: &Made) {
+    /// A request makes a call. `asked`: when a request that stands so asked for a call of that sort.
+    pub(super) fn makes(&mut self, request: NodeId, made: &Made, asked: impl Fn(Stand, Likeness) -> Arrival) {
         let Some(stand) = self.stand_mut(request) else { return };
         let &mut before = stand;
         *stand = Stand {
+            asked: asked(before, made.sort),
             open: before.open + 1,
             made: before.made + 1,
             last: made.sort,
@@ -138,18 +146,18 @@ impl Hypothesis {
     }
 
     /// The response to a call was read.
-    pub(super) fn returned(&mut self, call: NodeId, turn: Turn, arrival: u64) {
+    pub(super) fn returned(&mut self, call: NodeId, came: Arrival) {
         let Ok(at) = self.find(call) else { return };
         let Some(owned) = self.owned.get_mut(at) else { return };
-        owned.returned = Some((turn, arrival));
+        owned.returned = Some(came);
         let owner = owned.owner;
         if let Some(stand) = self.stand_mut(owner) {
-            *stand = Stand { open: stand.open.saturating_sub(1), turn, arrival, ..*stand };
+            *stand = Stand { open: stand.open.saturating_sub(1), came, ..*stand };
         }
     }
 
-    /// A call turns out to be another request's than it was taken for: both stand as they would.
-    pub(super) fn correct(&mut self, call: NodeId, owner: NodeId) {
+    /// A call turns out to be another request's than it was taken for: both stand as they would. `asked`: as above.
+    pub(super) fn correct(&mut self, call: NodeId, owner: NodeId, asked: impl Fn(Stand, Likeness) -> Arrival) {
         let Ok(at) = self.find(call) else { return };
         let Some(owned) = self.owned.get(at).copied() else { return };
         if let Some(stand) = self.stand_mut(owned.owner) {
@@ -157,18 +165,19 @@ impl Hypothesis {
             if owned.returned.is_none() {
                 stand.open = stand.open.saturating_sub(1);
             }
-            if owned.returned.is_none_or(|(_, arrival)| arrival == stand.arrival) {
-                (stand.turn, stand.arrival) = (owned.before.turn, owned.before.arrival);
+            if owned.returned.is_none_or(|came| came == stand.came) {
+                (stand.came, stand.asked) = (owned.before.came, owned.before.asked);
                 (stand.last, stand.socket) = (owned.before.last, owned.before.socket);
             }
         }
         let mut before = owned.before;
         if let Some(stand) = self.stand_mut(owner) {
             before = *stand;
+            stand.asked = asked(before, owned.sort);
             stand.made += 1;
             (stand.last, stand.socket) = (owned.sort, Some(owned.socket));
             match owned.returned {
-                Some((turn, arrival)) if arrival > stand.arrival => (stand.turn, stand.arrival) = (turn, arrival),
+                Some(came) if came.number > stand.came.number => stand.came = came,
                 Some(_) => {}
                 None => stand.open += 1,
             }

@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 
 use lru::LruCache;
 
-use super::{Freed, Made, hypothesis::Stand};
+use super::{
+    Freed, Made,
+    hypothesis::{Arrival, Stand},
+};
 use crate::{
     event::{Address, SocketId, Turn},
     protocols::likeness::Likeness,
@@ -22,6 +25,9 @@ const MAX_STEPS: u32 = 24;
 
 /// Different next steps of one step that are told apart.
 const MAX_NEXT: usize = 16;
+
+/// What is made beside a call that is under way more often than this, where it waits for no connection, is asked for at once with what was before.
+const AT_ONCE: f64 = 0.25;
 
 /// How much what was seen counts when something new is seen: processes change.
 const FADE: f64 = 0.998;
@@ -47,6 +53,11 @@ pub(super) enum Moment {
 }
 
 impl Moment {
+    /// Nobody can have waited for the connection.
+    pub(super) fn is_prompt(&self) -> bool {
+        !matches!(self, Self::Freed(..))
+    }
+
     /// Of a call.
     pub(super) fn of(made: &Made) -> Self {
         let server = made.server.clone();
@@ -80,49 +91,56 @@ const SIGHTS: usize = TURNS + 5;
 /// step takes as many turns each time.
 const TURNS: usize = 8;
 
+/// A request that could act.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Able {
+    pub(super) request: NodeId,
+    pub(super) stand: Stand,
+    /// What it goes on from, if it waits for nothing that is under way.
+    pub(super) due: Option<Arrival>,
+    /// How likely what is done is its next step.
+    pub(super) step: f64,
+}
+
 /// How the requests look when a strand acts, in the order that was given: when that came which they waited for, compared with the others.
-pub(super) fn sights(able: &[(NodeId, Stand)], turn: Turn, socket: Option<SocketId>) -> Vec<Sight> {
-    let idle = |stand: &Stand| stand.open == 0;
+pub(super) fn sights(able: &[Able], turn: Turn, socket: Option<SocketId>) -> Vec<Sight> {
+    let number = |able: &Able| able.due.map(|due| due.number);
     // How many turns ago what it waited for came to this strand.
-    let ago = |stand: &Stand| {
-        let ago = turn.number.wrapping_sub(stand.turn.number) as usize;
-        (idle(stand) && stand.turn.strand == turn.strand).then_some(ago.min(TURNS - 1))
+    let ago = |able: &Able| {
+        let came = able.due?.turn;
+        (came.strand == turn.strand).then_some((turn.number.wrapping_sub(came.number) as usize).min(TURNS - 1))
     };
-    let used = |stand: &Stand| socket.is_some() && stand.socket == socket;
-    let mut first_of_turn = [u64::MAX; TURNS];
-    let (mut latest, mut oldest, mut last_user) = (0, u64::MAX, 0);
-    for (_, stand) in able {
-        let turns = ago(stand);
-        if let Some(first) = turns.and_then(|turns| first_of_turn.get_mut(turns)) {
-            *first = stand.arrival.min(*first);
+    let used = |able: &Able| socket.is_some() && able.stand.socket == socket;
+    let mut first: [Option<u64>; TURNS] = [None; TURNS];
+    let mut last = None;
+    for (ago, number) in able.iter().filter_map(|able| Some((ago(able)?, number(able)?))) {
+        if let Some(first) = first.get_mut(ago) {
+            *first = Some(first.map_or(number, |first: u64| first.min(number)));
         }
-        if turns == Some(0) {
-            latest = stand.arrival.max(latest);
-        }
-        if idle(stand) {
-            oldest = stand.arrival.min(oldest);
-        }
-        if used(stand) {
-            last_user = stand.arrival.max(last_user);
+        if ago == 0 {
+            last = last.max(Some(number));
         }
     }
+    let oldest = able.iter().filter_map(number).min();
+    let last_user = able.iter().filter(|able| used(able)).map(|able| able.stand.came.number).max();
     able.iter()
-        .map(|(_, stand)| {
-            let (turns, arrival) = (ago(stand), stand.arrival);
+        .map(|able| {
+            let due = number(able);
+            let ago = ago(able);
             let others = [
                 // What it waited for came before that of all others of the same turn.
-                turns.and_then(|turns| first_of_turn.get(turns)) == Some(&arrival),
+                ago.and_then(|ago| first.get(ago)).is_some_and(|first| *first == due),
                 // It has come just now: in this turn, as the last.
-                turns == Some(0) && arrival == latest,
+                ago == Some(0) && last == due,
                 // Longer ago than with all others.
-                idle(stand) && arrival == oldest,
+                due.is_some() && due == oldest,
                 // It used the connection last on which the call is made now.
-                used(stand) && arrival == last_user,
+                used(able) && Some(able.stand.came.number) == last_user,
                 // It waits for a call.
-                !idle(stand),
+                due.is_none(),
             ];
             let others = others.into_iter().zip(TURNS..).filter(|(is_so, _)| *is_so).map(|(_, kind)| kind);
-            Sight(turns.into_iter().chain(others).fold(0, |bits, kind| bits | 1 << kind))
+            Sight(ago.into_iter().chain(others).fold(0, |bits, kind| bits | 1 << kind))
         })
         .collect()
 }
@@ -176,9 +194,20 @@ impl Leaning {
 /// What comes after a step.
 #[derive(Debug, Clone, Default)]
 struct Next {
-    /// `None` is the answer.
-    counts: Vec<(Option<Likeness>, f64)>,
+    counts: Vec<Count>,
     all: f64,
+}
+
+/// How often something came next.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    /// `None` is the answer.
+    next: Option<Likeness>,
+    all: f64,
+    /// Those for which no connection was waited for.
+    prompt: f64,
+    /// Those of them that were made while a call was under way.
+    beside: f64,
 }
 
 /// Everything that was learnt of a process.
@@ -241,31 +270,57 @@ impl Lessons {
         self.leanings.get_or_insert_mut(moment.clone(), || expected).learn(at, among, likely, weight);
     }
 
-    /// How likely the next step of a request of this sort is a call of that sort, or (`None`) its answer.
-    pub(super) fn step(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> f64 {
+    /// How likely a request of this sort takes this step next: a call of that sort, or (`None`) its answer. And what had come when it asked for
+    /// that, if it waits for nothing that is under way. What is made at once with what was before is asked for with that, though it may be made
+    /// later: when there is a connection for it.
+    pub(super) fn step(&self, sort: Likeness, stand: Stand, next: Option<Likeness>) -> (f64, Option<Arrival>) {
         // Before anything is known, calls and answers are as likely.
         const UNKNOWN: f64 = 0.5;
-        let Some(step) = self.steps.peek(&key(sort, stand)) else { return UNKNOWN };
+        let due = (stand.open == 0).then_some(stand.came);
+        let Some(step) = self.steps.peek(&key(sort, stand)) else { return (UNKNOWN, due) };
         let any_call = next == Some(Likeness::default());
-        let is_next = |other: Option<Likeness>| other == next || (any_call && other.is_some());
-        let seen: f64 = step.counts.iter().filter(|(other, _)| is_next(*other)).map(|(_, count)| count).sum();
-        (seen + UNKNOWN) / (step.all + 1.0)
+        let is_next = |count: &&Count| count.next == next || (any_call && count.next.is_some());
+        let seen: f64 = step.counts.iter().filter(is_next).map(|count| count.all).sum();
+        let likely = (seen + UNKNOWN) / (step.all + 1.0);
+        let is_at_once = |count: &Count| count.next == next && count.beside > (count.prompt + 1.0) * AT_ONCE;
+        (likely, if step.counts.iter().any(is_at_once) { Some(stand.asked) } else { due })
     }
 
-    /// A request of this sort has made its next step.
-    pub(super) fn learn_step(&mut self, sort: Likeness, stand: Stand, next: Option<Likeness>, weight: f64) {
+    /// What had come when a request of this sort asked for a call that it makes.
+    pub(super) fn asked(&self, sort: Likeness, stand: Stand, call: Likeness) -> Arrival {
+        self.step(sort, stand, Some(call)).1.unwrap_or(stand.came)
+    }
+
+    /// A request of this sort has made its next step. `prompt`: it did not wait for a connection.
+    pub(super) fn learn_step(
+        &mut self,
+        sort: Likeness,
+        stand: Stand,
+        next: Option<Likeness>,
+        weight: f64,
+        prompt: bool,
+    ) {
         if next == Some(Likeness::default()) {
             return; // a call of which is not known yet what it is
         }
         let step = self.steps.get_or_insert_mut(key(sort, stand), Next::default);
         step.all = step.all * FADE + weight;
-        for (_, count) in &mut step.counts {
-            *count *= FADE;
+        for count in &mut step.counts {
+            count.all *= FADE;
         }
-        if let Some((_, count)) = step.counts.iter_mut().find(|(other, _)| *other == next) {
-            *count += weight;
-        } else if step.counts.len() < MAX_NEXT {
-            step.counts.push((next, weight));
+        let count = match step.counts.iter().position(|count| count.next == next) {
+            Some(at) => step.counts.get_mut(at),
+            None if step.counts.len() < MAX_NEXT => {
+                step.counts.push(Count { next, all: 0.0, prompt: 0.0, beside: 0.0 });
+                step.counts.last_mut()
+            }
+            None => None,
+        };
+        let Some(count) = count else { return };
+        count.all += weight;
+        if prompt {
+            count.prompt = count.prompt * FADE + weight;
+            count.beside = count.beside * FADE + if stand.open > 0 { weight } else { 0.0 };
         }
     }
 }

@@ -6,8 +6,8 @@ use foldhash::{HashMap, HashMapExt as _};
 
 use super::{
     Made,
-    hypothesis::{Hypothesis, Stand},
-    lessons::{self, Lessons, Moment, Sight, Style},
+    hypothesis::{Arrival, Hypothesis, Stand},
+    lessons::{self, Able, Lessons, Moment, Sight, Style},
 };
 use crate::{
     event::{SocketId, Time, Turn},
@@ -39,6 +39,9 @@ const RELEARN: f64 = 0.05;
 /// How far a solver can be believed that has shown nothing yet.
 const UNPROVEN: f64 = 0.8;
 
+/// Who is less likely than this to do something next, compared with the likeliest one, is taken not to do it where requests are compared.
+const UNLIKELY: f64 = 0.1;
+
 /// What a hypothesis is worth that had to be put right.
 const CORRECTED: f64 = 0.01;
 
@@ -53,7 +56,7 @@ struct Request {
 #[derive(Debug, Clone)]
 struct Call {
     /// The requests that could have made it and how they looked, in the likeliest hypothesis.
-    able: Vec<(NodeId, Stand)>,
+    able: Vec<Able>,
     sights: Vec<Sight>,
     moment: Moment,
     turn: Turn,
@@ -109,7 +112,7 @@ impl Solver {
         if call.able.len() == 1 {
             return 1.0;
         }
-        let here = |(able, stand): &(NodeId, Stand)| *able == owner && stand.turn.strand == call.turn.strand;
+        let here = |able: &Able| able.request == owner && able.stand.came.turn.strand == call.turn.strand;
         // How requests are answered says little of what other strands do for them.
         if call.able.iter().any(here) { self.reliability } else { self.reliability * ELSEWHERE }
     }
@@ -120,7 +123,7 @@ impl Solver {
         }
         self.requests.insert(request, Request { sort, received: time });
         self.arrivals += 1;
-        let stand = Stand::new(turn, self.arrivals);
+        let stand = Stand::new(Arrival { turn, number: self.arrivals });
         for hypothesis in &mut self.hypotheses {
             hypothesis.place(request, stand);
         }
@@ -157,19 +160,21 @@ impl Solver {
     }
 
     pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
+        let mut prompt = false;
         if let Some(call) = self.calls.get_mut(&call) {
             call.returned = false;
+            prompt = call.moment.is_prompt();
         }
         let mut lessons = Vec::new();
         for hypothesis in &mut self.hypotheses {
             let Some((owner, before)) = hypothesis.call_is(call, sort) else { continue };
             let Some(request) = self.requests.get(&owner) else { continue };
             lessons.push((request.sort, before, hypothesis.weight));
-            let of = |sort| self.lessons.step(request.sort, before, Some(sort));
+            let of = |sort| self.lessons.step(request.sort, before, Some(sort)).0;
             hypothesis.weight *= of(sort) / of(Likeness::default());
         }
         for (request, before, weight) in lessons {
-            self.lessons.learn_step(request, before, Some(sort), weight);
+            self.lessons.learn_step(request, before, Some(sort), weight, prompt);
         }
         self.settle();
     }
@@ -183,26 +188,28 @@ impl Solver {
     }
 
     pub(super) fn calls_without(&self, request: NodeId) -> Vec<NodeId> {
-        let was_able = |call: &Call| call.able.iter().any(|(able, _)| *able == request);
+        let was_able = |call: &Call| call.able.iter().any(|able| able.request == request);
         let lost = |call: &Call| was_able(call) && !self.could_be_of_other(call, Some(request));
         self.calls.iter().filter(|(_, call)| lost(call)).map(|(number, _)| *number).collect()
     }
 
     fn could_be_of_other(&self, call: &Call, request: Option<NodeId>) -> bool {
-        call.able.iter().any(|(able, _)| Some(*able) != request && self.requests.contains_key(able))
+        let is_other = |able: &Able| Some(able.request) != request && self.requests.contains_key(&able.request);
+        call.able.iter().any(is_other)
     }
 
     /// A call of a known request: hypotheses in which it could hardly make one now are unlikely.
     pub(super) fn certain(&mut self, made: &Made, owner: NodeId) {
         let moment = Moment::of(made);
         self.acts(owner, made.turn, Some(made.socket), &moment, Some(made.sort));
+        let sort = sort(&self.requests, owner);
         for hypothesis in &mut self.hypotheses {
-            hypothesis.makes(owner, made);
+            hypothesis.makes(owner, made, |stand, call| self.lessons.asked(sort, stand, call));
         }
     }
 
     pub(super) fn answered(&mut self, turn: Turn, request: NodeId) {
-        let sort = self.requests.get(&request).map(|request| request.sort).unwrap_or_default();
+        let sort = sort(&self.requests, request);
         self.acts(request, turn, None, &Moment::Answer(sort), None);
         for hypothesis in &mut self.hypotheses {
             hypothesis.answers(request);
@@ -215,16 +222,16 @@ impl Solver {
         let mut lesson = None;
         let (mut foreseen, mut expected) = (0.0, 0.0);
         for hypothesis in &mut self.hypotheses {
-            let able = hypothesis.able(|_| true);
-            let Some(at) = able.iter().position(|(other, _)| *other == request) else { continue };
+            let able = able(hypothesis, &self.requests, &self.lessons, Time::MAX, next);
+            let Some(at) = able.iter().position(|able| able.request == request) else { continue };
             // Who is alone acts, and shows nothing of how one is told from others.
             let alone = able.len() == 1;
             let sights = if alone { Vec::new() } else { lessons::sights(&able, turn, socket) };
             let likely = if alone { Vec::new() } else { self.lessons.likely(moment, &sights) };
-            let Some(&(_, stand)) = able.get(at) else { continue };
+            let Some(&Able { stand, step, .. }) = able.get(at) else { continue };
             let share = likely.get(at).copied().unwrap_or(1.0);
             let weight = hypothesis.weight;
-            hypothesis.weight *= share * self.lessons.step(sort, stand, next);
+            hypothesis.weight *= share * step;
             foreseen += hypothesis.weight;
             expected += weight * share;
             lesson.get_or_insert((at, sights, likely, stand, weight));
@@ -233,7 +240,7 @@ impl Solver {
             if !likely.is_empty() {
                 self.lessons.learn_sight(moment, at, &sights, &likely, weight);
             }
-            self.lessons.learn_step(sort, stand, next, weight);
+            self.lessons.learn_step(sort, stand, next, weight, moment.is_prompt());
         }
         if matches!(moment, Moment::Answer(_)) {
             self.reliability += (expected - self.reliability) * RELEARN;
@@ -253,20 +260,14 @@ impl Solver {
         for (number, hypothesis) in self.hypotheses.iter().enumerate() {
             // No branch is likelier than what it goes on from.
             let least = if branches.len() < HYPOTHESES { None } else { branches.last().map(|(weight, ..)| *weight) };
-            let counts = |weight: f64| least.is_none_or(|least| weight > least);
-            if !counts(hypothesis.weight) {
+            if least.is_some_and(|least| hypothesis.weight <= least) {
                 continue;
             }
-            let open = |request: NodeId| self.requests.get(&request).filter(|request| request.received <= made.time);
-            let able = hypothesis.able(|request| open(request).is_some());
+            let able = able(hypothesis, &self.requests, &self.lessons, made.time, Some(made.sort));
             let sights = lessons::sights(&able, made.turn, Some(made.socket));
             branches.push((hypothesis.weight * lessons::NOBODY, number, None));
-            for (&(request, stand), likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
-                if counts(hypothesis.weight * likely) {
-                    let sort = open(request).map(|request| request.sort).unwrap_or_default();
-                    let likely = likely * self.lessons.step(sort, stand, Some(made.sort));
-                    branches.push((hypothesis.weight * likely, number, Some(request)));
-                }
+            for (able, likely) in able.iter().zip(self.lessons.likely(&moment, &sights)) {
+                branches.push((hypothesis.weight * likely * able.step, number, Some(able.request)));
             }
             call.get_or_insert(Call { able, sights, moment: moment.clone(), turn: made.turn, returned: false });
             if branches.len() >= HYPOTHESES {
@@ -283,13 +284,14 @@ impl Solver {
             if let Some((request, sort)) = request
                 && let Some(stand) = stand(request)
             {
-                self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum);
+                self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum, moment.is_prompt());
             }
         }
         let branch = |&(weight, number, request): &Branch| {
             let mut branch = self.hypotheses.get(number)?.branch(weight);
             if let Some(request) = request {
-                branch.makes(request, made);
+                let sort = sort(&self.requests, request);
+                branch.makes(request, made, |stand, call| self.lessons.asked(sort, stand, call));
             }
             Some(branch)
         };
@@ -303,7 +305,7 @@ impl Solver {
     pub(super) fn returned(&mut self, turn: Turn, call: NodeId) {
         self.arrivals += 1;
         for hypothesis in &mut self.hypotheses {
-            hypothesis.returned(call, turn, self.arrivals);
+            hypothesis.returned(call, Arrival { turn, number: self.arrivals });
         }
         match self.calls.get_mut(&call) {
             Some(call) => call.returned = true,
@@ -315,7 +317,7 @@ impl Solver {
     pub(super) fn learn(&mut self, call: NodeId, owner: NodeId) {
         let probability = self.probability(call, owner);
         let Some(Call { able, sights, moment, .. }) = self.calls.get(&call) else { return };
-        if let Some(at) = able.iter().position(|(request, _)| *request == owner) {
+        if let Some(at) = able.iter().position(|able| able.request == owner) {
             let likely = self.lessons.likely(moment, sights);
             self.lessons.learn_sight(moment, at, sights, &likely, probability);
         }
@@ -340,9 +342,10 @@ impl Solver {
 
     /// A call is this request's: what took it for another's is unlikely (`penalty`), and is put right.
     fn correct(&mut self, call: NodeId, owner: NodeId, penalty: f64) {
+        let sort = sort(&self.requests, owner);
         for hypothesis in &mut self.hypotheses {
             if hypothesis.owner(call) != Some(owner) {
-                hypothesis.correct(call, owner);
+                hypothesis.correct(call, owner, |stand, call| self.lessons.asked(sort, stand, call));
                 hypothesis.weight *= penalty;
             }
         }
@@ -396,4 +399,30 @@ impl Solver {
         let certain = Hypothesis::certain();
         self.requests.is_empty() && self.calls.is_empty() && self.hypotheses.iter().all(|it| it.is_like(&certain))
     }
+}
+
+/// What sort of request one is.
+fn sort(requests: &HashMap<NodeId, Request>, request: NodeId) -> Likeness {
+    requests.get(&request).map(|request| request.sort).unwrap_or_default()
+}
+
+/// The requests that could act at a time, for one of which this comes `next`.
+fn able(
+    hypothesis: &Hypothesis,
+    requests: &HashMap<NodeId, Request>,
+    lessons: &Lessons,
+    time: Time,
+    next: Option<Likeness>,
+) -> Vec<Able> {
+    let able = |(request, stand): (NodeId, Stand)| {
+        let &Request { sort, received } = requests.get(&request).filter(|_| !stand.answering)?;
+        let (step, due) = lessons.step(sort, stand, next);
+        (received <= time).then_some(Able { request, stand, due, step })
+    };
+    let mut able: Vec<Able> = hypothesis.stands().filter_map(able).collect();
+    let most = able.iter().filter(|able| able.due.is_some()).map(|able| able.step).fold(0.0, f64::max);
+    for able in &mut able {
+        able.due = able.due.filter(|_| able.step >= most * UNLIKELY);
+    }
+    able
 }

@@ -91,3 +91,85 @@ fn a_connection_goes_to_who_has_waited_for_it_unless_it_was_idle_meanwhile() {
     assert_eq!(who_calls(Freed::JustNow), 10);
     assert_eq!(who_calls(Freed::ThisTurn), 20);
 }
+
+/// What is shown before: calls of requests that were alone.
+const ALONE: u64 = 40;
+
+/// A process whose requests make two calls each, `at_once` or one after the other.
+fn process(at_once: bool) -> Inference {
+    let mut inference = Inference::default();
+    for request in (0..ALONE).map(|number| 1000 + 10 * number) {
+        let (first, second) = (request + 1, request + 2);
+        inference.request_read(turn(1), request, 1, page());
+        inference.call_made(&statement(first, turn(1), None), Some(request));
+        if at_once {
+            inference.call_made(&statement(second, turn(1), None), Some(request));
+            inference.call_returned(turn(2), first);
+        } else {
+            inference.call_returned(turn(2), first);
+            inference.call_made(&statement(second, turn(2), None), Some(request));
+        }
+        inference.call_returned(turn(3), second);
+        inference.answered(turn(3), request);
+        inference.request_done(PID, request);
+    }
+    inference
+}
+
+fn page() -> Likeness {
+    Likeness::of_http(b"GET", b"/page")
+}
+
+fn statement(call: NodeId, turn: Turn, freed: Option<Freed>) -> Made {
+    Made { sort: Likeness::of_sql(b"SELECT"), ..made(call, turn, freed) }
+}
+
+/// Two requests have made a call each; that of the second one returned first. Then a connection becomes free: who has the next call sent.
+fn who_is_served(inference: &mut Inference) -> NodeId {
+    for (request, call) in [(10, 11), (20, 21)] {
+        inference.request_read(turn(1), request, 1, page());
+        inference.call_made(&statement(call, turn(1), None), Some(request));
+    }
+    inference.call_returned(turn(5), 21);
+    inference.call_returned(turn(6), 11);
+    inference.call_made(&statement(31, turn(9), Some(Freed::JustNow)), None);
+    inference.parent(PID, 31).unwrap().0
+}
+
+#[test]
+fn who_has_asked_first_is_served_first() {
+    assert_eq!(who_is_served(&mut process(false)), 20, "they ask when their first call is over");
+    assert_eq!(who_is_served(&mut process(true)), 10, "they ask when they are read");
+}
+
+#[test]
+fn what_waits_for_connections_does_not_tell_when_it_was_asked_for() {
+    let mut inference = process(true);
+    for request in (0..ALONE).map(|number| 2000 + 10 * number) {
+        let (first, second) = (request + 1, request + 2);
+        inference.request_read(turn(1), request, 1, page());
+        inference.call_made(&statement(first, turn(1), None), Some(request));
+        inference.call_returned(turn(2), first);
+        inference.call_made(&statement(second, turn(3), Some(Freed::JustNow)), Some(request));
+        inference.call_returned(turn(4), second);
+        inference.answered(turn(4), request);
+        inference.request_done(PID, request);
+    }
+    assert_eq!(who_is_served(&mut inference), 10);
+}
+
+#[test]
+fn who_never_does_that_next_is_not_compared() {
+    let mut inference = process(false);
+    let idle = Likeness::of_http(b"GET", b"/idle");
+    for request in (0..ALONE).map(|number| 2000 + 10 * number) {
+        inference.request_read(turn(1), request, 1, idle);
+        inference.answered(turn(2), request);
+        inference.request_done(PID, request);
+    }
+    // It has waited longest.
+    inference.request_read(turn(1), 5, 1, idle);
+    assert_eq!(who_is_served(&mut inference), 20);
+    let (_, confidence) = inference.parent(PID, 31).unwrap();
+    assert!(confidence >= Confidence::new(0.8), "{confidence:?}");
+}
