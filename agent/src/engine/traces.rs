@@ -231,6 +231,7 @@ impl Traces {
                     // Before the exchange counts: both at once would look like two calls.
                     self.served(followed);
                     let left = self.is_left(followed, task.pid, role, !context.traceparent.is_empty());
+                    let is_call = role == Role::Client;
                     let request = Request {
                         left,
                         socket: &followed.connection.socket,
@@ -242,8 +243,8 @@ impl Traces {
                         position,
                         context,
                         alone: opened == 1,
-                        freed: self.is_freed(followed, task),
-                        scarce: self.scarce(followed, task),
+                        freed: is_call && self.is_freed(followed, task),
+                        scarce: if is_call { self.scarce(followed, task) } else { None },
                         server: server(followed),
                         opener,
                         reserved,
