@@ -218,9 +218,10 @@ impl Hypothesis {
         }
     }
 
-    /// Whether both say the same.
+    /// Whether both say the same. They mostly differ in what was last.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        // They part where one of the latest calls is taken for another request's.
-        self.owned.iter().rev().eq(other.owned.iter().rev()) && self.stands == other.stands
+        self.owned.len() == other.owned.len()
+            && self.owned.iter().rev().eq(other.owned.iter().rev())
+            && self.stands == other.stands
     }
 }

@@ -53,11 +53,6 @@ pub(super) enum Moment {
 }
 
 impl Moment {
-    /// Nobody can have waited for the connection.
-    pub(super) fn is_prompt(&self) -> bool {
-        !matches!(self, Self::Freed(..))
-    }
-
     /// Of a call.
     pub(super) fn of(made: &Made) -> Self {
         let server = made.server.clone();
@@ -204,7 +199,7 @@ struct Count {
     /// `None` is the answer.
     next: Option<Likeness>,
     all: f64,
-    /// Those for which no connection was waited for.
+    /// Those that were certain and for which no connection was waited for.
     prompt: f64,
     /// Those of them that were made while a call was under way.
     beside: f64,
@@ -291,15 +286,8 @@ impl Lessons {
         self.step(sort, stand, Some(call)).1.unwrap_or(stand.came)
     }
 
-    /// A request of this sort has made its next step. `prompt`: it did not wait for a connection.
-    pub(super) fn learn_step(
-        &mut self,
-        sort: Likeness,
-        stand: Stand,
-        next: Option<Likeness>,
-        weight: f64,
-        prompt: bool,
-    ) {
+    /// A request of this sort has made its next step.
+    pub(super) fn learn_step(&mut self, sort: Likeness, stand: Stand, next: Option<Likeness>, weight: f64) {
         if next == Some(Likeness::default()) {
             return; // a call of which is not known yet what it is
         }
@@ -308,19 +296,20 @@ impl Lessons {
         for count in &mut step.counts {
             count.all *= FADE;
         }
-        let count = match step.counts.iter().position(|count| count.next == next) {
-            Some(at) => step.counts.get_mut(at),
-            None if step.counts.len() < MAX_NEXT => {
-                step.counts.push(Count { next, all: 0.0, prompt: 0.0, beside: 0.0 });
-                step.counts.last_mut()
-            }
-            None => None,
-        };
-        let Some(count) = count else { return };
-        count.all += weight;
-        if prompt {
-            count.prompt = count.prompt * FADE + weight;
-            count.beside = count.beside * FADE + if stand.open > 0 { weight } else { 0.0 };
+        if let Some(count) = step.counts.iter_mut().find(|count| count.next == next) {
+            count.all += weight;
+        } else if step.counts.len() < MAX_NEXT {
+            step.counts.push(Count { next, all: weight, prompt: 0.0, beside: 0.0 });
+        }
+    }
+
+    /// A request of this sort is certain to have made its next step, after [`Self::learn_step`]: what waited for no connection shows when it was
+    /// asked for.
+    pub(super) fn learn_asked(&mut self, sort: Likeness, stand: Stand, next: Option<Likeness>, moment: &Moment) {
+        let step = self.steps.peek_mut(&key(sort, stand)).filter(|_| !matches!(moment, Moment::Freed(..)));
+        if let Some(count) = step.and_then(|step| step.counts.iter_mut().find(|count| count.next == next)) {
+            count.prompt = count.prompt * FADE + 1.0;
+            count.beside = count.beside * FADE + if stand.open > 0 { 1.0 } else { 0.0 };
         }
     }
 }

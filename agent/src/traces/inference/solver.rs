@@ -160,10 +160,8 @@ impl Solver {
     }
 
     pub(super) fn call_is(&mut self, call: NodeId, sort: Likeness) {
-        let mut prompt = false;
         if let Some(call) = self.calls.get_mut(&call) {
             call.returned = false;
-            prompt = call.moment.is_prompt();
         }
         let mut lessons = Vec::new();
         for hypothesis in &mut self.hypotheses {
@@ -174,7 +172,7 @@ impl Solver {
             hypothesis.weight *= of(sort) / of(Likeness::default());
         }
         for (request, before, weight) in lessons {
-            self.lessons.learn_step(request, before, Some(sort), weight, prompt);
+            self.lessons.learn_step(request, before, Some(sort), weight);
         }
         self.settle();
     }
@@ -240,7 +238,8 @@ impl Solver {
             if !likely.is_empty() {
                 self.lessons.learn_sight(moment, at, &sights, &likely, weight);
             }
-            self.lessons.learn_step(sort, stand, next, weight, moment.is_prompt());
+            self.lessons.learn_step(sort, stand, next, weight);
+            self.lessons.learn_asked(sort, stand, next, moment);
         }
         if matches!(moment, Moment::Answer(_)) {
             self.reliability += (expected - self.reliability) * RELEARN;
@@ -284,7 +283,7 @@ impl Solver {
             if let Some((request, sort)) = request
                 && let Some(stand) = stand(request)
             {
-                self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum, moment.is_prompt());
+                self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum);
             }
         }
         let branch = |&(weight, number, request): &Branch| {

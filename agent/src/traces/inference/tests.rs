@@ -145,7 +145,7 @@ fn who_has_asked_first_is_served_first() {
 #[test]
 fn what_waits_for_connections_does_not_tell_when_it_was_asked_for() {
     let mut inference = process(true);
-    for request in (0..ALONE).map(|number| 2000 + 10 * number) {
+    for request in (0..8 * ALONE).map(|number| 2000 + 10 * number) {
         let (first, second) = (request + 1, request + 2);
         inference.request_read(turn(1), request, 1, page());
         inference.call_made(&statement(first, turn(1), None), Some(request));
