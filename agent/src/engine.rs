@@ -3,10 +3,11 @@
 mod traces;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     num::NonZeroUsize,
 };
 
+use foldhash::{HashMap, HashMapExt as _};
 use lru::LruCache;
 
 use self::traces::{Followed, Traces, Waiting};
@@ -97,7 +98,7 @@ impl Engine {
                 losses: Losses::default(),
                 requests: Requests::default(),
                 instrumented: Instrumented::default(),
-                idle: HashMap::new(),
+                idle: std::collections::HashMap::new(),
             },
             events: Events::default(),
         }

@@ -1,10 +1,9 @@
 //! A connection's signals become spans: what is read and written says who works for whom, what a parser says opens and closes
 //! exchanges.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
+
+use foldhash::HashMap;
 
 use super::Output;
 use crate::{
@@ -35,7 +34,7 @@ pub(super) struct Traces {
     /// Programs that trace themselves.
     pub(super) instrumented: Instrumented,
     /// By process and server.
-    pub(super) idle: HashMap<(Pid, Address), Idle>,
+    pub(super) idle: std::collections::HashMap<(Pid, Address), Idle>,
 }
 
 /// Connections of a process to one server that carry nothing now. While there are any, no call waits for one; but a pool may
@@ -232,6 +231,7 @@ impl Traces {
                     // Before the exchange counts: both at once would look like two calls.
                     self.served(followed);
                     let left = self.is_left(followed, task.pid, role, !context.traceparent.is_empty());
+                    let is_call = role == Role::Client;
                     let request = Request {
                         left,
                         socket: &followed.connection.socket,
@@ -243,8 +243,8 @@ impl Traces {
                         position,
                         context,
                         alone: opened == 1,
-                        freed: self.is_freed(followed, task),
-                        scarce: self.scarce(followed, task),
+                        freed: is_call && self.is_freed(followed, task),
+                        scarce: if is_call { self.scarce(followed, task) } else { None },
                         server: server(followed),
                         opener,
                         reserved,

@@ -2,7 +2,7 @@
 //!
 //! No protocol of its own: it is looked for in bytes that HTTP/1 has, or that nobody wants (gRPC is HTTP/2, which is not read).
 
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 /// The end of the path by HTTP.
 const PATH: &[u8] = b"/v1/traces";
@@ -77,7 +77,7 @@ pub fn beginning(bytes: &[u8], is_unknown: bool) -> Beginning {
     if is_unknown && (contains(bytes, CALL) || contains(bytes, CALL_CODED) || contains_spans(bytes)) {
         return Beginning::Spans;
     }
-    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let line = memchr(b'\r', bytes).and_then(|end| bytes.get(..end)).unwrap_or(bytes);
     let Some(rest) = line.strip_suffix(b" HTTP/1.1") else { return Beginning::Nothing };
     if rest.starts_with(b"POST ") && rest.ends_with(PATH) { Beginning::Spans } else { Beginning::Other }
 }

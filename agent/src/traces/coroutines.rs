@@ -29,11 +29,9 @@
 
 mod habits;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    num::NonZeroUsize,
-};
+use std::{collections::VecDeque, num::NonZeroUsize};
 
+use foldhash::{HashMap, HashMapExt as _};
 use lru::LruCache;
 
 use self::habits::Habits;

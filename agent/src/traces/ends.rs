@@ -4,7 +4,7 @@
 //! the same sequence number, whenever the agent came. A Unix socket has no numbers; there a request on the server's
 //! end is the oldest one on the client's end that is still open and not taken.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::{
     event::{Address, Socket, SocketId, Time},
@@ -26,9 +26,10 @@ struct Key {
 /// Known ends and their open requests.
 #[derive(Debug, Default)]
 pub struct Ends {
-    keys: HashMap<SocketId, Key>,
-    sockets: HashMap<Key, Vec<SocketId>>,
-    requests: HashMap<SocketId, VecDeque<Request>>,
+    keys: foldhash::HashMap<SocketId, Key>,
+    /// Peers choose their addresses.
+    sockets: std::collections::HashMap<Key, Vec<SocketId>>,
+    requests: foldhash::HashMap<SocketId, VecDeque<Request>>,
 }
 
 /// A request seen on a client's end.

@@ -20,11 +20,9 @@
 //! Forward there is one rule: what a thread or goroutine that was started for a request does first belongs to that request
 //! (`handoff`).
 
-use std::{
-    collections::{HashMap, HashSet},
-    num::NonZeroUsize,
-};
+use std::num::NonZeroUsize;
 
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use lru::LruCache;
 
 use crate::{

@@ -1,7 +1,7 @@
 //! Programs that trace themselves. Their own spans say more than system calls can show: what those cover is left to them, once the
 //! process is seen to export them. A process that receives such exports passes others' spans on, and is none of these.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use crate::{
     event::Pid,

@@ -3,11 +3,9 @@
 //! Most parents are known when a request is first seen. Others show later, when the work returns: until then nobody knows the trace of that
 //! span, nor of the spans below it. They wait here, finished or not, and are given out together once the parent is settled.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
+
+use foldhash::HashMap;
 
 use crate::{
     event::Time,
@@ -186,7 +184,7 @@ impl Lineages {
     /// The trace that this settlement puts an exchange in. `None` if it is to wait for another one's.
     fn context(&mut self, id: NodeId, settlement: &Settlement) -> Option<Context> {
         let own =
-            |lineage: &Lineage| Context { trace_id: lineage.trace_id, flags: SAMPLED | RANDOM, state: Arc::from("") };
+            |lineage: &Lineage| Context { trace_id: lineage.trace_id, flags: SAMPLED | RANDOM, state: Arc::default() };
         let (other, known) = match settlement {
             Settlement::Root => return self.lineages.get(&id).map(own),
             Settlement::Continues(remote, known) => {

@@ -11,8 +11,9 @@
 //! requests of one sort, while others are open, nearly always get the same calls in this way ([`Asking`]), and only when the response is
 //! written and this one got them as well. The first call on a connection tells nothing: what was waited for was the connection.
 
-use std::{collections::HashMap, num::NonZeroUsize};
+use std::num::NonZeroUsize;
 
+use foldhash::{HashMap, HashMapExt as _};
 use lru::LruCache;
 
 use crate::{

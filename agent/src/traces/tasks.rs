@@ -17,11 +17,9 @@
 //! writer where something but the thread's own reads can make it write: a connection that has just become free, or a
 //! timer.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    num::NonZeroUsize,
-};
+use std::{collections::BTreeSet, num::NonZeroUsize};
 
+use foldhash::{HashMap, HashMapExt as _};
 use lru::LruCache;
 
 use crate::{

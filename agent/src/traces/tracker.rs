@@ -10,8 +10,9 @@
 //! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`] and [`super::relays`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
-use std::{borrow::Cow, collections::HashMap, num::NonZeroUsize, sync::Arc};
+use std::{borrow::Cow, num::NonZeroUsize, sync::Arc};
 
+use foldhash::{HashMap, HashMapExt as _};
 use lru::LruCache;
 
 use crate::{
@@ -108,8 +109,8 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct Tracker {
     nodes: HashMap<NodeId, Node>,
-    /// Open requests of a process by the context they came with.
-    received: HashMap<(Pid, TraceId, SpanId), Vec<NodeId>>,
+    /// Open requests of a process by the context they came with, which senders choose.
+    received: std::collections::HashMap<(Pid, TraceId, SpanId), Vec<NodeId>>,
     next: NodeId,
     ids: Ids,
     ends: Ends,
@@ -136,7 +137,7 @@ impl Tracker {
     pub fn new(seed: [u8; 32], wall_offset: i64, weakest: Evidence) -> Self {
         Self {
             nodes: HashMap::new(),
-            received: HashMap::new(),
+            received: std::collections::HashMap::new(),
             next: 0,
             ids: Ids::new(seed),
             ends: Ends::default(),

@@ -7,6 +7,9 @@ use memchr::{memchr, memchr_iter};
 /// A field's name, and its value without the white space around it.
 type Field<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
+/// Room for the fields of an ordinary head, so that they are not moved as they become more.
+const USUAL_FIELDS: usize = 16;
+
 /// The fields of one request or response.
 #[derive(Debug, Default)]
 pub(crate) struct Fields<'a>(Vec<Field<'a>>);
@@ -14,7 +17,7 @@ pub(crate) struct Fields<'a>(Vec<Field<'a>>);
 impl<'a> Fields<'a> {
     /// Those of these lines.
     pub(crate) fn of_lines(lines: Lines<'a>) -> Self {
-        let mut fields: Vec<Field<'_>> = Vec::new();
+        let mut fields: Vec<Field<'_>> = Vec::with_capacity(USUAL_FIELDS);
         for line in lines {
             if line.first().is_some_and(|&byte| is_space(byte)) {
                 // obs-fold (RFC 9112 §5.2): the line continues the field before it.

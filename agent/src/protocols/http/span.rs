@@ -48,6 +48,7 @@ pub(super) fn of_request(request: &Request<'_>, connection: &Connection, options
     let target = Target::parse(method, target);
     let scheme = || told_scheme.or(target.scheme).and_then(scheme);
     let query = target.query.map(|query| redact_query(query, &options.redacted_query_keys));
+    let peer = peer_address(&connection.peer);
     match connection.local_role {
         Role::Server => {
             let forwarded = Forwarded::new(fields);
@@ -59,10 +60,10 @@ pub(super) fn of_request(request: &Request<'_>, connection: &Connection, options
             let authority = forwarded.host.as_deref().or(target.authority).or_else(|| fields.value("host"));
             set.server(authority, &scheme, &connection.local);
             set.string(key::URL_SCHEME, scheme.as_bytes());
-            match (forwarded.client.as_deref().or(*told_client), &connection.peer) {
-                (Some(client), _) => set.string(key::CLIENT_ADDRESS, client),
-                (None, Address::Inet(ip, _)) => set.string(key::CLIENT_ADDRESS, ip.to_string().as_bytes()),
-                (None, Address::Unix(..)) => {}
+            match (forwarded.client.as_deref().or(*told_client), &connection.peer, &peer) {
+                (Some(client), ..) => set.string(key::CLIENT_ADDRESS, client),
+                (None, Address::Inet(..), Some(ip)) => set.string(key::CLIENT_ADDRESS, ip.as_bytes()),
+                (None, ..) => {}
             }
             if let Some(agent) = fields.value("user-agent") {
                 set.string(key::USER_AGENT_ORIGINAL, agent);
@@ -75,7 +76,7 @@ pub(super) fn of_request(request: &Request<'_>, connection: &Connection, options
             set.string(key::URL_FULL, full_url(&scheme, authority, &target, query, &connection.peer).as_bytes());
         }
     }
-    set.peer(&connection.peer);
+    set.peer(peer, &connection.peer);
     if let Some(protocol) = protocol {
         set.string(key::NETWORK_PROTOCOL_NAME, protocol.as_bytes());
     }
@@ -125,6 +126,14 @@ fn full_url(
     format!("{scheme}://{authority}{path}{query}")
 }
 
+/// `network.peer.address`: a path only where the peer has one.
+fn peer_address(peer: &Address) -> Option<String> {
+    match peer {
+        Address::Inet(ip, _) => Some(ip.to_string()),
+        Address::Unix(_, path) => path.as_deref().map(|path| bounded(path.as_bytes())),
+    }
+}
+
 /// Attributes in the making; every value is valid UTF-8 and bounded.
 #[derive(Default)]
 struct Attributes(Vec<Attribute>);
@@ -155,18 +164,11 @@ impl Attributes {
         }
     }
 
-    fn peer(&mut self, peer: &Address) {
+    fn peer(&mut self, address: Option<String>, peer: &Address) {
+        self.0.extend(address.map(|address| (key::NETWORK_PEER_ADDRESS.into(), address.into())));
         match peer {
-            Address::Inet(ip, port) => {
-                self.string(key::NETWORK_PEER_ADDRESS, ip.to_string().as_bytes());
-                self.port(key::NETWORK_PEER_PORT, *port);
-            }
-            Address::Unix(_, path) => {
-                if let Some(path) = path {
-                    self.string(key::NETWORK_PEER_ADDRESS, path.as_bytes());
-                }
-                self.string(key::NETWORK_TRANSPORT, b"unix");
-            }
+            Address::Inet(_, port) => self.port(key::NETWORK_PEER_PORT, *port),
+            Address::Unix(..) => self.string(key::NETWORK_TRANSPORT, b"unix"),
         }
     }
 

@@ -6,10 +6,11 @@
 //! nearly all of its calls were made by who answered.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     num::NonZeroUsize,
 };
 
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use lru::LruCache;
 
 use crate::{

@@ -72,6 +72,13 @@ impl Hypothesis {
         Self { weight: 1.0, stands: Vec::new(), owned: Vec::new() }
     }
 
+    /// It goes on as several, one of which has this weight, and room for a call.
+    pub(super) fn branch(&self, weight: f64) -> Self {
+        let mut owned = Vec::with_capacity(self.owned.len() + 1);
+        owned.extend_from_slice(&self.owned);
+        Self { weight, stands: self.stands.clone(), owned }
+    }
+
     /// A request was read.
     pub(super) fn place(&mut self, request: NodeId, stand: Stand) {
         if let Err(at) = self.stands.binary_search_by_key(&request, |(id, _)| *id) {

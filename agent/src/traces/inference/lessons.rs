@@ -63,8 +63,21 @@ impl Moment {
     }
 }
 
-/// What is seen of a request when somebody acts: 1 where it is so, else 0.
-pub(super) type Sight = [f64; SIGHTS];
+/// What is seen of a request when somebody acts: a bit for each kind that is so, see [`sights`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sight(u16);
+
+impl Sight {
+    /// The kinds that are so: few are.
+    fn kinds(self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let kind = rest.trailing_zeros();
+            rest &= rest.wrapping_sub(1);
+            (kind < u16::BITS).then_some(kind as usize)
+        })
+    }
+}
 
 /// Kinds of what is seen, see [`sights`].
 const SIGHTS: usize = TURNS + 5;
@@ -121,12 +134,8 @@ pub(super) fn sights(able: &[Able], turn: Turn, socket: Option<SocketId>) -> Vec
                 // It waits for a call.
                 due.is_none(),
             ];
-            let mut sight = [0.0; SIGHTS];
-            let seen = (0..TURNS).map(|turns| ago == Some(turns)).chain(others);
-            for (value, _) in sight.iter_mut().zip(seen).filter(|(_, seen)| *seen) {
-                *value = 1.0;
-            }
-            sight
+            let others = others.into_iter().zip(TURNS..).filter(|(is_so, _)| *is_so).map(|(_, kind)| kind);
+            Sight(ago.into_iter().chain(others).fold(0, |bits, kind| bits | 1 << kind))
         })
         .collect()
 }
@@ -134,30 +143,45 @@ pub(super) fn sights(able: &[Able], turn: Turn, socket: Option<SocketId>) -> Vec
 /// How much each kind of sight speaks for a request: a softmax over those that could act, learnt by its gradient.
 #[derive(Debug, Clone, Copy)]
 struct Leaning {
-    weights: Sight,
+    weights: [f64; SIGHTS],
 }
 
 impl Leaning {
-    fn score(&self, sight: &Sight) -> f64 {
-        self.weights.iter().zip(sight).map(|(weight, seen)| weight * seen).sum::<f64>().exp()
+    fn score(&self, sight: Sight) -> f64 {
+        sight.kinds().filter_map(|kind| self.weights.get(kind)).sum::<f64>().exp()
     }
 
     /// The probability of each.
     fn shares(&self, among: &[Sight]) -> Vec<f64> {
-        let scores: Vec<f64> = among.iter().map(|sight| self.score(sight)).collect();
-        let sum: f64 = scores.iter().sum();
-        scores.into_iter().map(|score| score / sum).collect()
+        let mut shares: Vec<f64> = Vec::with_capacity(among.len());
+        for sight in among {
+            // Most look like one before.
+            let alike = among.iter().zip(&shares).find(|(other, _)| *other == sight).map(|(_, score)| *score);
+            shares.push(alike.unwrap_or_else(|| self.score(*sight)));
+        }
+        let sum: f64 = shares.iter().sum();
+        shares.iter_mut().for_each(|share| *share /= sum);
+        shares
     }
 
-    fn learn(&mut self, acted: &Sight, among: &[Sight], weight: f64) {
-        let mut expected = [0.0; SIGHTS];
-        for (share, sight) in self.shares(among).into_iter().zip(among) {
-            for (sum, seen) in expected.iter_mut().zip(sight) {
-                *sum += share * seen;
+    /// The one at a place acted, and each had this share of the probability.
+    fn learn(&mut self, at: usize, among: &[Sight], shares: &[f64], weight: f64) {
+        let Some(acted) = among.get(at) else { return };
+        let mut surprise = [0.0; SIGHTS];
+        for (share, sight) in shares.iter().zip(among) {
+            for kind in sight.kinds() {
+                if let Some(surprise) = surprise.get_mut(kind) {
+                    *surprise -= share;
+                }
             }
         }
-        for ((own, seen), expected) in self.weights.iter_mut().zip(acted).zip(expected) {
-            *own = (*own + RATE * weight * (seen - expected)).clamp(-STRONGEST, STRONGEST);
+        for kind in acted.kinds() {
+            if let Some(surprise) = surprise.get_mut(kind) {
+                *surprise += 1.0;
+            }
+        }
+        for (own, surprise) in self.weights.iter_mut().zip(surprise) {
+            *own = (*own + RATE * weight * surprise).clamp(-STRONGEST, STRONGEST);
         }
     }
 }
@@ -235,10 +259,10 @@ impl Lessons {
         }
     }
 
-    /// One that looked like this acted; `weight`: how certain that is.
-    pub(super) fn learn_sight(&mut self, moment: &Moment, acted: &Sight, among: &[Sight], weight: f64) {
+    /// The one at a place acted, when each was as likely as this ([`Self::likely`]); `weight`: how certain that is.
+    pub(super) fn learn_sight(&mut self, moment: &Moment, at: usize, among: &[Sight], likely: &[f64], weight: f64) {
         let expected = self.expected(moment);
-        self.leanings.get_or_insert_mut(moment.clone(), || expected).learn(acted, among, weight);
+        self.leanings.get_or_insert_mut(moment.clone(), || expected).learn(at, among, likely, weight);
     }
 
     /// How likely a request of this sort takes this step next: a call of that sort, or (`None`) its answer. And what had come when it asked for

@@ -1,6 +1,8 @@
 //! The hypotheses of one process under one expectation of how its requests act.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::{
     Made,
@@ -62,10 +64,18 @@ struct Call {
     returned: bool,
 }
 
+/// How a hypothesis could go on: weight, its number, the request that made a call. No request: it is nobody's.
+type Branch = (f64, usize, Option<NodeId>);
+
+/// The likelier one first.
+fn likelier(a: &Branch, b: &Branch) -> Ordering {
+    b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2))
+}
+
 /// Hypotheses and lessons of one process.
 #[derive(Debug, Clone)]
 pub(super) struct Solver {
-    requests: BTreeMap<NodeId, Request>,
+    requests: HashMap<NodeId, Request>,
     calls: BTreeMap<NodeId, Call>,
     hypotheses: Vec<Hypothesis>,
     lessons: Lessons,
@@ -80,7 +90,7 @@ pub(super) struct Solver {
 impl Solver {
     pub(super) fn new(style: Style) -> Self {
         Self {
-            requests: BTreeMap::new(),
+            requests: HashMap::new(),
             calls: BTreeMap::new(),
             hypotheses: vec![Hypothesis::certain()],
             lessons: Lessons::new(style),
@@ -212,18 +222,21 @@ impl Solver {
         for hypothesis in &mut self.hypotheses {
             let able = able(hypothesis, &self.requests, &self.lessons, Time::MAX, next);
             let Some(at) = able.iter().position(|able| able.request == request) else { continue };
-            let sights = lessons::sights(&able, turn, socket);
-            let likely = self.lessons.likely(moment, &sights);
-            let (Some(&Able { stand, step, .. }), Some(likely)) = (able.get(at), likely.get(at)) else { continue };
+            // Who is alone acts, and shows nothing of how one is told from others.
+            let alone = able.len() == 1;
+            let sights = if alone { Vec::new() } else { lessons::sights(&able, turn, socket) };
+            let likely = if alone { Vec::new() } else { self.lessons.likely(moment, &sights) };
+            let Some(&Able { stand, step, .. }) = able.get(at) else { continue };
+            let share = likely.get(at).copied().unwrap_or(1.0);
             let weight = hypothesis.weight;
-            hypothesis.weight *= likely * step;
+            hypothesis.weight *= share * step;
             foreseen += hypothesis.weight;
-            expected += weight * likely;
-            lesson.get_or_insert((at, sights, stand, weight));
+            expected += weight * share;
+            lesson.get_or_insert((at, sights, likely, stand, weight));
         }
-        if let Some((at, sights, stand, weight)) = lesson {
-            if let Some(sight) = sights.get(at) {
-                self.lessons.learn_sight(moment, sight, &sights, weight);
+        if let Some((at, sights, likely, stand, weight)) = lesson {
+            if !likely.is_empty() {
+                self.lessons.learn_sight(moment, at, &sights, &likely, weight);
             }
             self.lessons.learn_step(sort, stand, next, weight);
             self.lessons.learn_asked(sort, stand, next, moment);
@@ -241,10 +254,14 @@ impl Solver {
             return;
         }
         let moment = Moment::of(made);
-        // (weight, hypothesis, request); no request: it is nobody's.
-        let mut branches: Vec<(f64, usize, Option<NodeId>)> = Vec::new();
+        let mut branches: Vec<Branch> = Vec::new();
         let mut call = None;
         for (number, hypothesis) in self.hypotheses.iter().enumerate() {
+            // No branch is likelier than what it goes on from.
+            let least = if branches.len() < HYPOTHESES { None } else { branches.last().map(|(weight, ..)| *weight) };
+            if least.is_some_and(|least| hypothesis.weight <= least) {
+                continue;
+            }
             let able = able(hypothesis, &self.requests, &self.lessons, made.time, Some(made.sort));
             let sights = lessons::sights(&able, made.turn, Some(made.socket));
             branches.push((hypothesis.weight * lessons::NOBODY, number, None));
@@ -252,9 +269,12 @@ impl Solver {
                 branches.push((hypothesis.weight * likely * able.step, number, Some(able.request)));
             }
             call.get_or_insert(Call { able, sights, moment: moment.clone(), turn: made.turn, returned: false });
+            if branches.len() >= HYPOTHESES {
+                branches.select_nth_unstable_by(HYPOTHESES - 1, likelier);
+                branches.truncate(HYPOTHESES);
+            }
         }
-        branches.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)).then(a.2.cmp(&b.2)));
-        branches.truncate(HYPOTHESES);
+        branches.sort_by(likelier);
         // Which call follows which is learnt at once: the first requests are still open when the next ones make theirs.
         let sum: f64 = branches.iter().map(|(weight, ..)| weight).sum();
         for &(weight, number, request) in &branches {
@@ -266,9 +286,8 @@ impl Solver {
                 self.lessons.learn_step(sort, stand, Some(made.sort), weight / sum);
             }
         }
-        let branch = |&(weight, number, request): &(f64, usize, Option<NodeId>)| {
-            let mut branch = self.hypotheses.get(number)?.clone();
-            branch.weight = weight;
+        let branch = |&(weight, number, request): &Branch| {
+            let mut branch = self.hypotheses.get(number)?.branch(weight);
             if let Some(request) = request {
                 let sort = sort(&self.requests, request);
                 branch.makes(request, made, |stand, call| self.lessons.asked(sort, stand, call));
@@ -297,9 +316,9 @@ impl Solver {
     pub(super) fn learn(&mut self, call: NodeId, owner: NodeId) {
         let probability = self.probability(call, owner);
         let Some(Call { able, sights, moment, .. }) = self.calls.get(&call) else { return };
-        let found = able.iter().zip(sights).find(|(able, _)| able.request == owner);
-        if let Some((_, sight)) = found {
-            self.lessons.learn_sight(moment, sight, sights, probability);
+        if let Some(at) = able.iter().position(|able| able.request == owner) {
+            let likely = self.lessons.likely(moment, sights);
+            self.lessons.learn_sight(moment, at, sights, &likely, probability);
         }
     }
 
@@ -359,6 +378,9 @@ impl Solver {
 
     /// Hypotheses that differ in nothing that is still asked for are one.
     fn merge(&mut self) {
+        if self.hypotheses.len() < 2 {
+            return;
+        }
         let mut merged: Vec<Hypothesis> = Vec::with_capacity(self.hypotheses.len());
         for hypothesis in self.hypotheses.drain(..) {
             match merged.iter_mut().find(|other| other.is_like(&hypothesis)) {
@@ -379,14 +401,14 @@ impl Solver {
 }
 
 /// What sort of request one is.
-fn sort(requests: &BTreeMap<NodeId, Request>, request: NodeId) -> Likeness {
+fn sort(requests: &HashMap<NodeId, Request>, request: NodeId) -> Likeness {
     requests.get(&request).map(|request| request.sort).unwrap_or_default()
 }
 
 /// The requests that could act at a time, for one of which this comes `next`.
 fn able(
     hypothesis: &Hypothesis,
-    requests: &BTreeMap<NodeId, Request>,
+    requests: &HashMap<NodeId, Request>,
     lessons: &Lessons,
     time: Time,
     next: Option<Likeness>,

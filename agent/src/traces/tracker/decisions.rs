@@ -1,10 +1,8 @@
 //! Calls whose parent is decided after they were made: what is kept of them, and how long they wait for it.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    num::NonZeroUsize,
-};
+use std::{collections::VecDeque, num::NonZeroUsize};
 
+use foldhash::{HashMap, HashMapExt as _};
 use lru::LruCache;
 
 use super::{NodeId, Tracker};
