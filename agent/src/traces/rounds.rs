@@ -464,3 +464,6 @@ impl Rounds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
