@@ -7,8 +7,8 @@
 //! - *backward*: as many requests are answered in a turn as responses were read. Then the answers are probably in the order of the responses.
 //!
 //! A call is claimed for a request only where both say so. The two look at different turns, mostly together with other requests: who does things in
-//! another order is contradicted soon. It is claimed only for processes where this is a custom: often were a forward and a backward round that had
-//! nothing but one call in common of one mind about it, one of them at least with several requests. And it is claimed nowhere for a while after
+//! another order is contradicted soon. It is claimed only for processes where this is a custom: [`ENOUGH`] times were
+//! a forward and a backward round that had nothing but one call in common of one mind about it, one of them at least with several requests. And it is claimed nowhere for a while after
 //! the two have contradicted each other, or anything else has contradicted them: a program may keep another order for some requests alone.
 //!
 //! Nothing is said of a turn forward
@@ -41,6 +41,9 @@ const PROCESS_LIMIT: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// What is kept of a turn, of each sort. Loops take no more from the kernel at once; a thread whose turn goes on for longer is none of them.
 const ROUND_LIMIT: usize = 512;
+
+/// How many rounds must have told that an order is kept: one that is kept for most requests, but not for all, holds good for a while.
+const ENOUGH: u32 = 64;
 
 /// Calls of a process that wait for it to be a custom. The oldest are given up for others.
 const HELD_LIMIT: usize = 1024;
@@ -344,28 +347,30 @@ impl Rounds {
             call.concluded = true;
             calls.push(*call);
         }
+        let pairs = || returned.iter().zip(answered).filter(|_| is_clear);
+        let known = |call: &NodeId| self.calls.peek(call).copied();
+        let is_other = |call: &Call, answered: &Answered| match call.request {
+            Some(request) => request != answered.request,
+            None => answered.call.is_some(),
+        };
         let in_round = |round| calls.iter().filter(|call| call.round == Some(round)).count();
+        let tells = |call: &Call| match call.round {
+            Some(round) => (round.1 > 1 || returned.len() > 1) && in_round(round) == 1,
+            None => call.request.is_some() && returned.len() > 1,
+        };
+        if pairs().any(|(call, answered)| known(call).is_some_and(|call| is_other(&call, answered))) {
+            self.failed(pid);
+        } else if pairs().any(|(call, _)| known(call).is_some_and(|call| tells(&call))) {
+            self.held_good(pid);
+        }
         for (index, &call) in returned.iter().enumerate() {
-            let answered = answered.get(index).filter(|_| is_clear);
-            let (Some(known), Some(answered)) = (self.calls.peek(&call).copied(), answered) else {
-                self.release(call);
-                continue;
-            };
-            if known.request != Some(answered.request) {
-                if known.request.is_some() || answered.call.is_some() {
-                    self.failed(pid);
+            let answered = answered.get(index).filter(|_| is_clear).map(|answered| answered.request);
+            match self.calls.peek(&call) {
+                Some(Call { known: true, .. }) => drop(self.calls.pop(&call)),
+                Some(Call { request: Some(request), .. }) if Some(*request) == answered => {
+                    self.agreed(pid, call, *request);
                 }
-                self.release(call);
-                continue;
-            }
-            let size = known.round.map_or(1, |(_, size)| size).max(returned.len());
-            if size > 1 && known.round.is_none_or(|round| in_round(round) == 1) {
-                self.held_good(pid);
-            }
-            if known.known {
-                self.calls.pop(&call);
-            } else {
-                self.agreed(pid, call, answered.request);
+                _ => self.release(call),
             }
         }
         // Who got a response and does not answer may call once more.
@@ -401,7 +406,8 @@ impl Rounds {
     fn held_good(&mut self, pid: Pid) {
         let now = self.now;
         let order = self.orders.get_or_insert_mut(pid, Order::default);
-        order.is_kept = order.custom.is_kept(true) && !order.has_failed_lately(now);
+        let is_kept = order.custom.is_kept(true) && order.custom.times() >= ENOUGH;
+        order.is_kept = is_kept && !order.has_failed_lately(now);
         if order.is_kept {
             let held = take(&mut order.held);
             self.findings
