@@ -1,6 +1,8 @@
 //! A simulated proxy like HAProxy, whose true edges are known: its threads read all that there is, and act on it then. No call is ever claimed for
 //! the wrong request, in whatever order things are done.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
 use std::collections::{HashMap, VecDeque};
 
 use rand_chacha::{
