@@ -13,6 +13,7 @@ mod headers;
 mod inference;
 mod instrumented;
 mod losses;
+mod proxies;
 mod simulation;
 mod tokio_tasks;
 

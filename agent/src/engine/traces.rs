@@ -191,7 +191,7 @@ impl Traces {
             let freed = self.is_freed(followed, data.task);
             let request = self.working_for(data.task, freed);
             if let Some(request) = request {
-                self.tracker.tasks().call_made(request);
+                self.tracker.begun(data.task, request);
             }
             // What was asked before it was answered: it may have been another one's.
             if matches!(followed.waiting, Waiting::Answered(..))
@@ -390,7 +390,7 @@ impl Traces {
     pub(super) fn connects(&mut self, socket: &Socket) -> (Waiting, Option<NodeId>) {
         let task = socket.task;
         if let Some(request) = self.working_for(task, false) {
-            self.tracker.tasks().call_made(request);
+            self.tracker.begun(task, request);
             return (Waiting::Connecting(request, task.in_turn()), None);
         }
         (Waiting::Nobody, self.tracker.reserve(socket, server_of(&socket.peer), task, socket.time, None))

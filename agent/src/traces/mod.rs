@@ -10,6 +10,7 @@ pub mod inference;
 pub mod instrumented;
 pub mod lineage;
 pub mod relays;
+pub mod rounds;
 pub mod span;
 pub mod tasks;
 pub mod tracker;

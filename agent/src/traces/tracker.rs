@@ -7,7 +7,8 @@
 //! 3. `task`: the strand that sends the request works for another one, see [`super::tasks`].
 //!
 //! Other calls wait for what shows later, for as long as a request that could have made them is open, and not much longer:
-//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`] and [`super::relays`].
+//! 4. `task` or `handoff`: whose result it was shows when it comes back, see [`super::handoffs`], [`super::coroutines`], [`super::relays`]
+//!    and [`super::rounds`].
 //! 5. `inferred`: timing and order, see [`super::inference`].
 
 use std::{borrow::Cow, num::NonZeroUsize, sync::Arc};
@@ -28,6 +29,7 @@ use crate::{
         inference::{Freed, Inference},
         lineage::{self, Known, Lineages, Settlement},
         relays::Relays,
+        rounds::Rounds,
         span::{Evidence, Kind, Span, SpanId, TraceId},
         tasks::Tasks,
     },
@@ -118,6 +120,7 @@ pub struct Tracker {
     handoffs: Handoffs,
     coroutines: Coroutines,
     relays: Relays,
+    rounds: Rounds,
     inference: Inference,
     lineages: Lineages,
     /// Contexts that were told before their requests.
@@ -145,6 +148,7 @@ impl Tracker {
             handoffs: Handoffs::default(),
             coroutines: Coroutines::default(),
             relays: Relays::default(),
+            rounds: Rounds::default(),
             inference: Inference::default(),
             lineages: Lineages::default(),
             contexts: LruCache::new(CONTEXT_LIMIT),
@@ -279,6 +283,7 @@ impl Tracker {
         self.handoffs.request_read(turn.strand, id, self.now, request.likeness);
         self.coroutines.request_read(request.task, id, self.now, request.likeness);
         self.relays.request_read(turn.strand, id, request.likeness);
+        self.rounds.request_read(turn, id);
         self.inference.request_read(turn, id, request.start, request.likeness);
         (Node { context, ..self.node(Kind::Server, request) }, Some(settlement))
     }
@@ -300,6 +305,7 @@ impl Tracker {
         self.coroutines.has_read(task);
         self.coroutines.call_read(task.context(), call, self.now);
         self.relays.call_read(call);
+        self.rounds.call_read(turn, call);
     }
 
     /// A strand has read something on a client's connection that is no response to a known call: it may go on with `work`.
@@ -335,6 +341,7 @@ impl Tracker {
             self.handoffs.written(turn.strand);
             return;
         }
+        self.rounds.answered(turn, request);
         let unordered = self.tasks.is_unordered(task.pid);
         let mut decisions = self.handoffs.answered(turn, request, unordered, self.now);
         if self.tasks.is_shared(turn.strand) {
@@ -474,7 +481,10 @@ impl Tracker {
             Kind::Server => self.request_done(node.pid, id, spans),
             Kind::Client if self.undecided.contains(id) => {
                 let is_of_task = matches!(node.turn.strand, Strand::Coroutine(..));
-                if self.inference.is_any_open(node.pid, id) || (is_of_task && self.tasks.has_open(node.pid)) {
+                if self.inference.is_any_open(node.pid, id)
+                    || self.rounds.awaits(id)
+                    || (is_of_task && self.tasks.has_open(node.pid))
+                {
                     self.undecided.is_over(id, self.now);
                 } else {
                     self.infer(id, spans);

@@ -14,6 +14,12 @@ use crate::{
 };
 
 impl Tracker {
+    /// Something is begun for a request that is no exchange: a connection is opened, a statement is prepared.
+    pub fn begun(&mut self, task: Task, request: NodeId) {
+        self.tasks.call_made(request);
+        self.rounds.begun(task.in_turn(), request);
+    }
+
     /// A call begins with something that makes no span, and it is not known for which request: its number.
     pub fn reserve(
         &mut self,
@@ -31,6 +37,7 @@ impl Tracker {
             return Some(call);
         }
         let (turn, sort) = (task.in_turn(), Likeness::default());
+        self.rounds.call_made(turn, call, None);
         let made = Made { call, turn, time, socket: socket.id, server, sort, freed };
         self.inference.call_made(&made, None);
         Some(call)
@@ -43,11 +50,13 @@ impl Tracker {
 
     /// What was answered was all: no call follows from it.
     pub fn reserved_over(&mut self, pid: Pid, number: NodeId) {
+        self.rounds.forget(number);
         self.inference.forget_call(pid, number);
     }
 
     /// No call follows.
     pub fn unreserve(&mut self, pid: Pid, number: NodeId) {
+        self.rounds.forget(number);
         self.inference.call_dropped(pid, number);
     }
 
@@ -79,6 +88,11 @@ impl Tracker {
         let owner = owner.map(|(owner, _)| owner);
         if let Some(owner) = owner {
             self.tasks.call_made(owner);
+        }
+        match owner {
+            Some(owner) if request.reserved.is_some() => self.rounds.decided(id, owner),
+            _ if request.reserved.is_some() || (settlement.is_some() && owner.is_none()) => {}
+            _ => self.rounds.call_made(turn, id, owner),
         }
         // A thread that runs goroutines does nothing in a row.
         let is_sequence = runtime != Runtime::Go || matches!(turn.strand, Strand::Goroutine(..));

@@ -11,6 +11,7 @@ use crate::{
     traces::{
         handoffs::Decision,
         lineage::{Known, Settlement},
+        rounds::Findings,
         span::{Evidence, Span},
     },
 };
@@ -136,6 +137,7 @@ impl Tracker {
             self.handoffs.forget(call);
             self.coroutines.decided(call, request);
             self.relays.forget(call);
+            self.rounds.decided(call, request);
             self.inference.decided(pid, call, request);
             self.settle(call, self.by(request, Known::by(evidence, false)), spans);
         }
@@ -143,6 +145,8 @@ impl Tracker {
 
     /// Decides by what can be inferred by now.
     pub(super) fn infer(&mut self, call: NodeId, spans: &mut Vec<Span>) {
+        let findings = self.rounds.conclude(call);
+        self.found(findings, spans);
         let Some(&pid) = self.undecided.calls.get(&call) else { return };
         let settlement = match self.inference.parent(pid, call) {
             Some((request, confidence)) => {
@@ -156,11 +160,34 @@ impl Tracker {
         self.settle(call, settlement, spans);
     }
 
+    /// The turns of threads have shown something of calls, or nothing.
+    fn found(&mut self, findings: Findings, spans: &mut Vec<Span>) {
+        for (pid, decision) in findings.decisions {
+            self.decide(pid, vec![decision], spans);
+        }
+        for call in findings.released {
+            let Some(&pid) = self.undecided.calls.get(&call) else { continue };
+            if !self.nodes.contains_key(&call) && !self.inference.is_any_open(pid, call) && !self.may_change(call) {
+                self.infer(call, spans);
+            }
+        }
+    }
+
+    /// Whether a call may yet turn out to be a certain request's, although no request is open that could likely have made it: it is still under
+    /// way, or what waits for its like to be seen more often may become certain.
+    fn may_change(&self, call: NodeId) -> bool {
+        self.nodes.contains_key(&call)
+            || self.handoffs.awaits(call)
+            || self.coroutines.is_held(call)
+            || self.rounds.awaits(call)
+    }
+
     /// A request is over, or a call is, or is explained otherwise: nobody waits for what would explain it.
     pub(super) fn forget(&mut self, exchange: NodeId) {
         self.handoffs.forget(exchange);
         self.coroutines.forget(exchange);
         self.relays.forget(exchange);
+        self.rounds.forget(exchange);
     }
 
     /// An exchange makes no span: nobody is to wait for it.
@@ -175,6 +202,8 @@ impl Tracker {
     pub fn advance(&mut self, now: Time, spans: &mut Vec<Span>) {
         self.now = self.now.max(now);
         self.tasks.advance(now);
+        let findings = self.rounds.advance(now);
+        self.found(findings, spans);
         let crowded = self.lineages.waiting() > WAITING_LIMIT;
         while let Some(&(time, call)) = self.undecided.over.front()
             && (time <= self.now.saturating_sub(COURTESY) || crowded || !self.undecided.contains(call))
@@ -212,11 +241,9 @@ impl Tracker {
     /// A request is over: so is the waiting of the calls that are likely its.
     pub(super) fn request_done(&mut self, pid: Pid, request: NodeId, spans: &mut Vec<Span>) {
         self.forget(request);
+        self.rounds.request_done(request);
         for call in self.inference.calls_without(pid, request) {
-            // One that is still under way may yet turn out to be another's, and what waits for its like to be seen more often may become certain.
-            let may_change =
-                self.nodes.contains_key(&call) || self.handoffs.awaits(call) || self.coroutines.is_held(call);
-            if !may_change {
+            if !self.may_change(call) {
                 self.infer(call, spans);
             }
         }
