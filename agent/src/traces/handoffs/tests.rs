@@ -226,7 +226,7 @@ fn a_worker_that_has_done_something_since_its_call_may_have_made_it_for_another(
                 let _ = handoffs.woke(task(7), 8, own(8), time + 90);
             }
             if wrote {
-                handoffs.written(turn(8).strand);
+                handoffs.written(turn(8).strand, time + 95);
             }
             let _ = handoffs.woke(task(8), 1, own(1), time + 100);
             known.extend(certain(&mut handoffs, [(1, first), (2, second)], time + 110));
@@ -372,7 +372,7 @@ fn a_result_that_is_passed_on_is_probably_whose_thread_it_wakes() {
     assert_eq!(handoffs.woke(task(7), 5, own(5), 134), None, "the selector has other things to do");
     assert_eq!(handoffs.woke(task(7), 2, own(2), 135), Some((21, 20, Evidence::Inferred)));
     assert_eq!(handoffs.woke(task(7), 1, own(1), 136), None, "once");
-    handoffs.written(turn(6).strand);
+    handoffs.written(turn(6).strand, 0);
     assert_eq!(handoffs.woke(task(6), 1, own(1), 137), None, "it had something else to do");
 
     handoffs.call_read(turn(5), 12, 140);

@@ -79,13 +79,14 @@ impl Tracker {
         let owner = owner.map(|(owner, _)| owner);
         if let Some(owner) = owner {
             self.tasks.call_made(owner);
+            self.handoffs.call_known(owner, request.likeness);
         }
         // A thread that runs goroutines does nothing in a row.
         let is_sequence = runtime != Runtime::Go || matches!(turn.strand, Strand::Goroutine(..));
         if settlement.is_none() && is_sequence {
             self.handoffs.call_made(turn, id, request.start, request.likeness);
         } else {
-            self.handoffs.written(turn.strand);
+            self.handoffs.written(turn.strand, self.now);
         }
         let is_relayed = settlement.is_none() && matches!(turn.strand, Strand::Coroutine(..));
         if is_relayed {
