@@ -185,7 +185,8 @@ impl Handoffs {
         if *open > 1 {
             self.crowded.insert(strand.pid(), time);
         }
-        self.requests.insert(request, Request { sort, reader: strand, received: time, known: Vec::new(), pieces: Vec::new() });
+        self.requests
+            .insert(request, Request { sort, reader: strand, received: time, known: Vec::new(), pieces: Vec::new() });
         self.reading.insert(strand, request);
         self.results.request_read(strand, request, time);
         self.moved(strand, None);
@@ -341,16 +342,15 @@ impl Handoffs {
     /// what was read in it.
     pub fn answered(&mut self, turn: Turn, request: NodeId, unordered: bool, now: Time) -> Vec<Decision> {
         let got = self.results.answered(turn.strand, request, now);
-        let Some(Request { sort, reader, received, known, mut pieces }) = self.close(request) else { return Vec::new() };
+        let Some(Request { sort, reader, received, known, mut pieces }) = self.close(request) else {
+            return Vec::new();
+        };
         pieces.retain(|piece| self.still_counts(piece, reader));
         let alone = self.crowded.get(&reader.pid()).is_none_or(|&time| time < received);
         let strand = turn.strand;
         let got = self.counting(request, reader, got);
-        let mut decisions = if alone {
-            got.decisions(Evidence::Handoff)
-        } else {
-            self.replied((reader.pid(), sort), got, &known)
-        };
+        let mut decisions =
+            if alone { got.decisions(Evidence::Handoff) } else { self.replied((reader.pid(), sort), got, &known) };
         if let Some(worker) = self.workers.get_mut(&strand) {
             worker.wrote = true;
             let reads = worker.reads;

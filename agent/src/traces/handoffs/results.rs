@@ -233,3 +233,6 @@ impl Replies {
         likely
     }
 }
+
+#[cfg(test)]
+mod tests;
