@@ -121,10 +121,13 @@ fn what_was_asked_before_the_reader_moved_something_is_anothers() {
 }
 
 #[test]
-fn at_locks_workers_pass_nothing_on() {
-    let lock = |_, handoffs: &mut Handoffs, time| {
+fn at_locks_nothing_is_passed_on() {
+    let lock = |round, handoffs: &mut Handoffs, time| {
         let _ = wakes(handoffs, 6, 7, time);
+        // The rest of a response.
+        handoffs.call_read(turn(SELECTOR), 100 * round + 1, time);
         let _ = wakes(handoffs, SELECTOR, 1, time);
+        let _ = wakes(handoffs, SELECTOR, 6, time);
         false
     };
     assert_all_but(&rounds(40, lock), 40, |_| false);
