@@ -10,7 +10,8 @@
 //!   If several workers woke it, those whose calls are explained otherwise are left out; if several are left, nothing is claimed: one of
 //!   them may only have let a lock go. And it is claimed only where nearly every request of that sort shows the same ([`work`]), or no other
 //!   request is open.
-//! - *results passed on* (`inferred`): the response was read by another thread than the caller's, which woke others for it ([`results`]).
+//! - *results passed on* (`handoff`): the response was read by another thread than the caller's, which woke a worker for it, and that one the thread
+//!   that read the request ([`results`]). It is claimed as completion wakes are, where requests of that sort get the same in this way.
 //! - *response writer* (`task`, or `handoff` if another thread read the request): the thread that writes the response had made calls, one after
 //!   the other and without a wait for several files, since the request was received and since it wrote its last response.
 //!
@@ -37,7 +38,7 @@ mod work;
 
 pub use futexes::Futex;
 use futexes::Futexes;
-use results::Results;
+use results::{Got, Replies, Results};
 use work::{Done, Work};
 
 /// Strands remembered.
@@ -111,6 +112,8 @@ struct Request {
     sort: Likeness,
     reader: Strand,
     received: Time,
+    /// The sorts of its calls that were known at once.
+    known: Vec<Likeness>,
     /// What those who woke its reader had done, in the order in which they did.
     pieces: Vec<Piece>,
 }
@@ -143,6 +146,7 @@ pub struct Handoffs {
     futexes: Futexes,
     results: Results,
     works: LruCache<(Pid, Likeness), Work>,
+    replies: LruCache<(Pid, Likeness), Replies>,
     /// Calls that may yet turn out to be what is always done.
     awaited: HashSet<NodeId>,
     /// Open requests of each process.
@@ -163,6 +167,7 @@ impl Default for Handoffs {
             futexes: Futexes::default(),
             results: Results::default(),
             works: LruCache::new(CUSTOM_LIMIT),
+            replies: LruCache::new(CUSTOM_LIMIT),
             awaited: HashSet::new(),
             open: HashMap::new(),
             crowded: HashMap::new(),
@@ -178,15 +183,16 @@ impl Handoffs {
         if *open > 1 {
             self.crowded.insert(strand.pid(), time);
         }
-        self.requests.insert(request, Request { sort, reader: strand, received: time, pieces: Vec::new() });
+        self.requests
+            .insert(request, Request { sort, reader: strand, received: time, known: Vec::new(), pieces: Vec::new() });
         self.reading.insert(strand, request);
-        self.results.moved(strand);
+        self.results.request_read(strand, request, time);
         self.moved(strand, None);
     }
 
     /// A strand has made a call whose request is not known.
     pub fn call_made(&mut self, turn: Turn, call: NodeId, start: Time, sort: Likeness) {
-        self.results.moved(turn.strand);
+        self.results.moved(turn.strand, start);
         let worker = self.workers.get_or_insert_mut(turn.strand, Worker::default);
         worker.wrote = true;
         if worker.calls.len() >= CALL_LIMIT {
@@ -198,17 +204,25 @@ impl Handoffs {
         self.callers.insert(call, turn.strand);
     }
 
+    /// A call was made for a request.
+    pub fn call_known(&mut self, request: NodeId, sort: Likeness) {
+        if let Some(request) = self.requests.get_mut(&request)
+            && request.known.len() < CALL_LIMIT
+        {
+            request.known.push(sort);
+        }
+    }
+
     /// A strand has read (a part of) the response to a call.
     pub fn call_read(&mut self, turn: Turn, call: NodeId, time: Time) {
         self.moved(turn.strand, Some((turn, call)));
-        let Some(caller) = self.callers.get(&call) else { return self.results.moved(turn.strand) };
-        if *caller == turn.strand {
-            self.results.moved(turn.strand);
-        } else {
-            self.results.read(turn.strand, call);
-        }
+        let Some(caller) = self.callers.get(&call) else { return self.results.moved(turn.strand, time) };
         let made =
             self.workers.get_mut(caller).and_then(|worker| worker.calls.iter_mut().find(|known| known.node == call));
+        match &made {
+            Some(made) if *caller != turn.strand => self.results.read(turn.strand, call, made.start),
+            _ => self.results.moved(turn.strand, time),
+        }
         match made {
             Some(made) if made.turn == turn => made.returned = Some(time),
             Some(made) if matches!(made.turn.strand, Strand::Thread(..)) => {
@@ -219,14 +233,14 @@ impl Handoffs {
     }
 
     /// A strand has read something else.
-    pub fn other_read(&mut self, strand: Strand) {
-        self.results.moved(strand);
+    pub fn other_read(&mut self, strand: Strand, time: Time) {
+        self.results.moved(strand, time);
         self.moved(strand, None);
     }
 
     /// A strand has written something whose request is known.
-    pub fn written(&mut self, strand: Strand) {
-        self.results.moved(strand);
+    pub fn written(&mut self, strand: Strand, time: Time) {
+        self.results.moved(strand, time);
         if let Some(worker) = self.workers.get_mut(&strand) {
             worker.wrote = true;
             worker.latest = None;
@@ -269,13 +283,7 @@ impl Handoffs {
         }
         let request = self.reading.get(&woken).copied();
         self.hands_back(strand, request, futex, time);
-        let call = self.results.woke(strand, woken, request.is_some())?;
-        let request = request.filter(|request| {
-            self.requests
-                .get(request)
-                .zip(self.made(call))
-                .is_some_and(|(request, call)| call.start >= request.received)
-        })?;
+        let (call, request) = self.results.woke(strand, woken, futex?, time)?;
         Some((call, request, Evidence::Inferred))
     }
 
@@ -331,11 +339,16 @@ impl Handoffs {
     /// A strand writes the first part of the response to a request. `unordered`: its process is known to do in a turn what does not follow from
     /// what was read in it.
     pub fn answered(&mut self, turn: Turn, request: NodeId, unordered: bool, now: Time) -> Vec<Decision> {
-        let Some(Request { sort, reader, received, mut pieces }) = self.close(request) else { return Vec::new() };
+        let got = self.results.answered(turn.strand, request, now);
+        let Some(Request { sort, reader, received, known, mut pieces }) = self.close(request) else {
+            return Vec::new();
+        };
         pieces.retain(|piece| self.still_counts(piece, reader));
         let alone = self.crowded.get(&reader.pid()).is_none_or(|&time| time < received);
-        let mut decisions = Vec::new();
         let strand = turn.strand;
+        let got = self.counting(request, reader, got);
+        let mut decisions =
+            if alone { got.decisions(Evidence::Handoff) } else { self.replied((reader.pid(), sort), got, &known) };
         if let Some(worker) = self.workers.get_mut(&strand) {
             worker.wrote = true;
             let reads = worker.reads;
@@ -370,6 +383,21 @@ impl Handoffs {
             worker.answered = now;
         }
         self.decided(strand.pid(), decisions)
+    }
+
+    /// The results that a reader got by futexes by which nobody else was woken meanwhile.
+    fn counting(&self, request: NodeId, reader: Strand, got: Vec<(NodeId, Futex)>) -> Got {
+        let counting = got.into_iter().filter(|(_, futex)| self.futexes.is_still_private(*futex, reader));
+        let calls = counting.filter_map(|(call, _)| Some((call, self.made(call)?.sort))).collect();
+        Got { request, calls }
+    }
+
+    /// What is known by what a request of a sort got, of which other calls are `known`. Only sorts of which one has got something are remembered.
+    fn replied(&mut self, sort: (Pid, Likeness), got: Got, known: &[Likeness]) -> Vec<Decision> {
+        if got.calls.is_empty() && !self.replies.contains(&sort) {
+            return Vec::new();
+        }
+        self.replies.get_or_insert_mut(sort, Replies::default).got(got, known)
     }
 
     /// Whether nobody else was woken meanwhile by the futex by which a worker woke a reader. If so, it has handed nothing back.
@@ -427,6 +455,7 @@ impl Handoffs {
     pub fn forget(&mut self, node: NodeId) {
         self.close(node);
         self.awaited.remove(&node);
+        self.results.forget(node);
         if let Some(strand) = self.callers.remove(&node)
             && let Some(worker) = self.workers.get_mut(&strand)
         {
@@ -437,6 +466,7 @@ impl Handoffs {
     /// Takes a request out.
     fn close(&mut self, node: NodeId) -> Option<Request> {
         let request = self.requests.remove(&node)?;
+        self.results.closed(request.reader, node);
         if self.reading.get(&request.reader) == Some(&node) {
             self.reading.remove(&request.reader);
         }

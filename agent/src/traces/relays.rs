@@ -19,7 +19,7 @@ use lru::LruCache;
 use crate::{
     event::{Direction, Pid, Strand, Task},
     protocols::likeness::Likeness,
-    traces::{customs::Custom, handoffs::Decision, span::Evidence, tracker::NodeId},
+    traces::{customs::Asking, handoffs::Decision, span::Evidence, tracker::NodeId},
 };
 
 /// Threads remembered.
@@ -64,34 +64,6 @@ struct Request {
 struct Process {
     open: Vec<NodeId>,
     first_calls: u64,
-}
-
-/// What is asked for requests of one sort.
-#[derive(Debug, Default)]
-struct Asking {
-    /// The sorts of the calls, in order.
-    custom: Custom<Vec<Likeness>>,
-    /// For how many requests something was missing: who asked for it did not show, or it went to another one.
-    lacking: u32,
-}
-
-impl Asking {
-    /// It is no custom if something is missing for one in so many. (On a machine with too much to do it was 3 to 4 %: woken tasks are run later
-    /// then. Where calls go to the wrong ones, most are missing elsewhere.)
-    const LACKING: u32 = 8;
-
-    /// Takes what was asked for another request. Whether it was what is always asked. `excused`: something must be missing.
-    fn is_kept(&mut self, calls: Vec<Likeness>, excused: bool) -> bool {
-        if calls.len() < self.custom.usual().len() {
-            self.lacking = self.lacking.saturating_add(u32::from(!excused));
-            return false;
-        }
-        let is_kept = self.custom.is_kept(calls);
-        if self.custom.times() == 0 {
-            self.lacking = 0; // another custom begins
-        }
-        is_kept && self.lacking.saturating_mul(Self::LACKING) <= self.custom.times()
-    }
 }
 
 /// Which tasks have asked for calls that others made.

@@ -315,14 +315,14 @@ impl Tracker {
             Some((caller, request)) => self.tasks.response_read(turn, caller, request),
             None => self.tasks.unknown_read(turn),
         }
-        self.handoffs.other_read(turn.strand);
+        self.handoffs.other_read(turn.strand, self.now);
         self.coroutines.has_read(task);
     }
 
     /// A strand has read more of the newest request of a connection.
     pub fn request_continued(&mut self, task: Task, request: NodeId) {
         self.tasks.request_continued(task.in_turn(), request);
-        self.handoffs.other_read(task.strand());
+        self.handoffs.other_read(task.strand(), self.now);
         self.coroutines.has_read(task);
         if let Some(context) = task.context() {
             self.coroutines.request_continued(context, request, self.now);
@@ -338,7 +338,7 @@ impl Tracker {
             self.decide(task.pid, decisions, spans);
         }
         if !first {
-            self.handoffs.written(turn.strand);
+            self.handoffs.written(turn.strand, self.now);
             return;
         }
         self.rounds.answered(turn, request);

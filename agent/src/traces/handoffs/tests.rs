@@ -226,7 +226,7 @@ fn a_worker_that_has_done_something_since_its_call_may_have_made_it_for_another(
                 let _ = handoffs.woke(task(7), 8, own(8), time + 90);
             }
             if wrote {
-                handoffs.written(turn(8).strand);
+                handoffs.written(turn(8).strand, time + 95);
             }
             let _ = handoffs.woke(task(8), 1, own(1), time + 100);
             known.extend(certain(&mut handoffs, [(1, first), (2, second)], time + 110));
@@ -353,34 +353,4 @@ fn nothing_is_kept_of_what_is_over() {
     handoffs.forget(11);
     handoffs.forget(10);
     assert!(handoffs.requests.is_empty() && handoffs.reading.is_empty() && handoffs.callers.is_empty());
-}
-
-/// A client whose selector, thread 5, reads all responses, and has threads 6 and 7 go on with them.
-#[test]
-fn a_result_that_is_passed_on_is_probably_whose_thread_it_wakes() {
-    let mut handoffs = Handoffs::default();
-    for (reader, request) in [(1, 10), (2, 20)] {
-        handoffs.request_read(turn(reader).strand, request, 100, Likeness::default());
-        handoffs.call_made(turn(6), request + 1, 110, Likeness::default());
-        handoffs.call_made(turn(6), request + 2, 120, Likeness::default());
-    }
-
-    handoffs.call_read(turn(5), 11, 130);
-    let _ = handoffs.woke(task(5), 6, own(6), 131);
-    handoffs.call_read(turn(5), 21, 132);
-    let _ = handoffs.woke(task(5), 7, own(7), 133);
-    assert_eq!(handoffs.woke(task(7), 5, own(5), 134), None, "the selector has other things to do");
-    assert_eq!(handoffs.woke(task(7), 2, own(2), 135), Some((21, 20, Evidence::Inferred)));
-    assert_eq!(handoffs.woke(task(7), 1, own(1), 136), None, "once");
-    handoffs.written(turn(6).strand);
-    assert_eq!(handoffs.woke(task(6), 1, own(1), 137), None, "it had something else to do");
-
-    handoffs.call_read(turn(5), 12, 140);
-    handoffs.call_read(turn(5), 22, 141);
-    let _ = handoffs.woke(task(5), 6, own(6), 142);
-    assert_eq!(handoffs.woke(task(6), 1, own(1), 143), None, "either of two");
-    handoffs.call_read(turn(5), 12, 150);
-    let _ = handoffs.woke(task(5), 6, LOCK, 151);
-    let _ = handoffs.woke(task(5), 7, LOCK, 152);
-    assert_eq!(handoffs.woke(task(7), 1, own(1), 153), None, "a lock passes nothing on");
 }

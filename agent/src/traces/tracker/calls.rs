@@ -88,6 +88,7 @@ impl Tracker {
         let owner = owner.map(|(owner, _)| owner);
         if let Some(owner) = owner {
             self.tasks.call_made(owner);
+            self.handoffs.call_known(owner, request.likeness);
         }
         match owner {
             Some(owner) if request.reserved.is_some() => self.rounds.decided(id, owner),
@@ -99,7 +100,7 @@ impl Tracker {
         if settlement.is_none() && is_sequence {
             self.handoffs.call_made(turn, id, request.start, request.likeness);
         } else {
-            self.handoffs.written(turn.strand);
+            self.handoffs.written(turn.strand, self.now);
         }
         let is_relayed = settlement.is_none() && matches!(turn.strand, Strand::Coroutine(..));
         if is_relayed {
