@@ -109,7 +109,7 @@ fn who_was_woken_last_with_nothing_got_nothing() {
 }
 
 #[test]
-fn what_was_asked_before_the_reader_moved_something_is_anothers() {
+fn what_was_asked_before_the_reader_moved_something_is_not_its_own() {
     let moved = |round, handoffs: &mut Handoffs, time| {
         if round == 30 {
             handoffs.written(turn(1).strand, time);
