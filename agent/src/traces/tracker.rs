@@ -333,6 +333,10 @@ impl Tracker {
     pub fn answering(&mut self, task: Task, request: NodeId, spans: &mut Vec<Span>) {
         let turn = task.in_turn();
         let first = self.tasks.answering(turn, request);
+        if first {
+            // Before it is known which calls were the request's: how well that was foreseen tells how far the solvers can be believed.
+            self.inference.answered(turn, request);
+        }
         if let Some(context) = task.context() {
             let decisions = self.coroutines.answered(context, request, first, self.now);
             self.decide(task.pid, decisions, spans);
@@ -353,7 +357,6 @@ impl Tracker {
         self.decide(task.pid, decisions, spans);
         let decisions = self.relays.answered(request);
         self.decide(task.pid, decisions, spans);
-        self.inference.answered(turn, request);
     }
 
     /// A thread woke another one of its process, by a futex or else by a write.

@@ -1,6 +1,16 @@
 //! What is inferred where nothing is certain: mostly right, and as likely as it says.
 
-use super::simulation::{AT_ONCE, NOTHING, Plan, Release, SEQUENTIAL, Score, Style, THREE};
+use std::{collections::VecDeque, num::NonZeroU64};
+
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{RngCore as _, SeedableRng as _},
+};
+
+use super::{
+    simulation::{AT_ONCE, NOTHING, Plan, Release, SEQUENTIAL, Score, Style, THREE, judge},
+    *,
+};
 
 const QUEUEING: Plan = Plan {
     seed: 0,
@@ -84,4 +94,55 @@ fn what_is_likely_is_right_as_often_as_it_says() {
     assert!(likely.right > 2000, "{likely:?}");
     assert!(share(likely) >= 0.99, "{likely:?}");
     assert!(share(others) >= 0.5, "{others:?}");
+}
+
+/// Requests whose calls are made one after the other by workers of a pool, mostly in the order in which they can be; only of the last one is
+/// known whose it was, as its worker wakes the request's thread. Who learns of that right before the answer has not foreseen who would answer.
+#[test]
+fn what_is_known_just_before_is_not_foreseen() {
+    const PID: Pid = 1;
+    let mut all = Score::default();
+    for seed in 0..2 {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut below = |limit: usize| random.next_u32() as usize % limit.max(1);
+        let mut world = World::new();
+        world.process(PID, "stages", Runtime::Threads);
+        let mut clients: Vec<_> = (100..164).map(|tid| ((PID, tid), world.accept((PID, tid)))).collect();
+        let mut workers: Vec<_> = (1..9).map(|tid| ((PID, tid), world.connect((PID, tid), 5000))).collect();
+        let (mut waiting, mut running, mut requests) = (VecDeque::new(), Vec::new(), 0);
+        while requests < 1000 || !waiting.is_empty() || !running.is_empty() {
+            match below(3) {
+                0 if requests < 1000 && !clients.is_empty() && below(2) == 0 => {
+                    let (thread, client) = clients.swap_remove(below(clients.len()));
+                    world.request(thread, client, &format!("/r{requests}"));
+                    waiting.push_back((thread, client, requests, 0));
+                    requests += 1;
+                }
+                1 if !waiting.is_empty() && !workers.is_empty() => {
+                    let (thread, client, number, made) = waiting.remove(below(waiting.len().min(2))).unwrap();
+                    let (worker, server) = workers.swap_remove(below(workers.len()));
+                    world.call(worker, server, &format!("/r{number}/{}", ["first", "second", "last"][made]));
+                    running.push((thread, client, number, made, worker, server));
+                }
+                2 if !running.is_empty() => {
+                    let (thread, client, number, made, worker, server) = running.swap_remove(below(running.len()));
+                    world.result(worker, server);
+                    workers.push((worker, server));
+                    if made < 2 {
+                        waiting.push_back((thread, client, number, made + 1));
+                        continue;
+                    }
+                    let (time, task) = (world.tick(), world.task(worker));
+                    let futex = NonZeroU64::new(0x1000 + 0x40 * u64::from(thread.1));
+                    world.events.push(Event::Wake { time, task, woken: thread.1, futex, lock: false });
+                    world.answer(thread, client);
+                    clients.push((thread, client));
+                }
+                _ => {}
+            }
+        }
+        add(&mut all, judge(&world.run_with(Evidence::Inferred), 0, |_| true));
+    }
+    assert!(all.right > 1900, "the last ones are known: {all:?}");
+    assert!(all.wrong * 100 < all.right, "{all:?}");
 }
