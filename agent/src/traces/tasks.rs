@@ -298,7 +298,8 @@ impl Tasks {
             let other_open = has_other(&mut process.open, itself, oldest);
             let other_idle = has_other(&mut process.could_act, itself, oldest);
             let unordered = recent(process.deferred) || recent(process.handed_off);
-            let own = work.began == Began::Request && process.at_once && !unordered;
+            // Who reads all first may have let a request wait for its turn; else only what is freed lets one that waits act.
+            let own = work.began == Began::Request && process.at_once && !unordered && !recent(process.batched);
             // Unless it is the reader's own, something made it write that the thread did not read: a connection or a timer.
             let by_another = if own { freed } else { freed || unordered };
             let doubtful = (other_idle && (freed || !own)) || (recent(process.overlapped) && by_another);

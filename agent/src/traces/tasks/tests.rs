@@ -62,3 +62,38 @@ fn a_request_that_another_thread_answers_ends_that() {
     read(&mut tasks, 2, 102);
     assert_eq!((tasks.working_for(turn(1), false), tasks.working_for(turn(2), false)), (None, None));
 }
+
+/// A proxy that lets no more than some calls be under way: a queued one is written in the turn after the one in which another has returned, where
+/// the proxy reads a request that has to wait.
+#[test]
+fn what_a_proxy_writes_while_others_are_queued_may_be_theirs() {
+    let at = |number| Turn { strand: Strand::Thread(PID, 1), number };
+    let mut tasks = Tasks::default();
+    let read = |tasks: &mut Tasks, turn, request| {
+        tasks.request_read(at(turn), request, true);
+        tasks.request_received(request);
+    };
+    // A single request is passed on at once; two are answered in a turn in which both responses were read.
+    for (turn, request) in [(1, 10), (2, 20)] {
+        read(&mut tasks, turn, request);
+        assert_eq!(tasks.working_for(at(turn), false), Some(request));
+        tasks.call_made(request);
+    }
+    for request in [10, 20] {
+        tasks.response_read(at(3), at(2), Some(request));
+        tasks.call_done(request);
+    }
+    for request in [10, 20] {
+        tasks.answering(at(3), request);
+        tasks.request_done(request);
+    }
+    read(&mut tasks, 4, 30);
+    tasks.call_made(30);
+    read(&mut tasks, 5, 40); // it is queued
+    tasks.response_read(at(6), at(4), Some(30));
+    tasks.call_done(30);
+    tasks.answering(at(6), 30);
+    tasks.request_done(30);
+    read(&mut tasks, 7, 50);
+    assert_eq!(tasks.working_for(at(7), false), None, "it may be the queued one's");
+}
