@@ -55,6 +55,11 @@ impl Flow {
         self.next = None;
     }
 
+    /// Whether a byte at this position has passed.
+    pub(super) fn has_passed(&self, position: u32) -> bool {
+        self.next.is_some_and(|next| position.wrapping_sub(next) >= 1 << 31)
+    }
+
     /// How many bytes up to `position` were not seen, where that can be told; they count as passed then.
     pub(super) fn reach(&mut self, position: u32) -> u32 {
         self.advance(position, 0).0

@@ -239,3 +239,25 @@ fn what_follows_a_switch_is_nobodys() {
     run.assert_no_losses();
     assert_eq!(run.advice, [Advice::Ignore(front)]);
 }
+
+/// What the agent writes of a socket into the kernel's table may be older than the counts that are there.
+#[test]
+fn a_unix_sockets_count_may_be_set_back() {
+    let mut world = World::new();
+    let (client, server) = ((1, 1), (2, 2));
+    world.process(1, "client", Runtime::Threads);
+    world.process(2, "server", Runtime::Threads);
+    let (near, far) = world.unix(client, server);
+    for number in 0..3 {
+        world.call(client, near, &format!("/{number}"));
+        world.request(server, far, &format!("/{number}"));
+        for (socket, direction) in [(near, Direction::Write), (far, Direction::Read)] {
+            *world.positions.get_mut(&(socket, direction)).unwrap() -= 7;
+        }
+        world.answer(server, far);
+        world.result(client, near);
+    }
+    let run = world.run();
+    run.assert_no_losses();
+    assert_eq!(run.spans.len(), 6);
+}
