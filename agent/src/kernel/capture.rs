@@ -288,7 +288,7 @@ impl Capture {
     }
 
     fn give_verdict(&mut self, socket: SocketId, verdict: u32) {
-        // Counts that the kernel changed between the two calls are lost; for a TCP socket none matter.
+        // Counts that the kernel changed between the two calls are lost; for a TCP socket none matter, for a Unix socket the streams expect it.
         const BPF_EXIST: u64 = 2;
         if let Ok(mut state) = self.sockets.get(&socket, 0) {
             state.verdict = verdict;
