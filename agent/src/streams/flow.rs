@@ -55,7 +55,8 @@ impl Flow {
         self.next = None;
     }
 
-    /// Whether a byte at this position has passed.
+    /// Whether a byte at this position has passed. Positions are compared as TCP sequence numbers are (RFC 9293 §3.4): half the space is ahead,
+    /// half behind.
     pub(super) fn has_passed(&self, position: u32) -> bool {
         self.next.is_some_and(|next| position.wrapping_sub(next) >= 1 << 31)
     }
@@ -68,9 +69,11 @@ impl Flow {
     /// Moves on to `position`: how many bytes before it are missing, and how many from it on were seen before.
     pub(super) fn advance(&mut self, position: u32, length: u64) -> (u32, u64) {
         let next = self.next.unwrap_or(position);
-        let ahead = position.wrapping_sub(next);
-        // Positions are compared as TCP sequence numbers are (RFC 9293 §3.4): half the space is ahead, half behind.
-        let (missing, seen) = if ahead < 1 << 31 { (ahead, 0) } else { (0, u64::from(next.wrapping_sub(position))) };
+        let (missing, seen) = if self.has_passed(position) {
+            (0, u64::from(next.wrapping_sub(position)))
+        } else {
+            (position.wrapping_sub(next), 0)
+        };
         let seen = seen.min(length);
         #[expect(clippy::cast_possible_truncation, reason = "positions wrap at 32 bits")]
         let end = position.wrapping_add(length as u32);

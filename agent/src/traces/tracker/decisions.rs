@@ -167,7 +167,7 @@ impl Tracker {
         }
         for call in findings.released {
             let Some(&pid) = self.undecided.calls.get(&call) else { continue };
-            if !self.nodes.contains_key(&call) && !self.inference.is_any_open(pid, call) && !self.may_change(call) {
+            if !self.inference.is_any_open(pid, call) && !self.may_change(call) {
                 self.infer(call, spans);
             }
         }
