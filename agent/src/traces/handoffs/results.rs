@@ -8,11 +8,9 @@
 //! result with which it was woken last before it moved something again, and none if that worker had none. And what two of them
 //! got was neither's. That is claimed where nearly all requests of one sort get the same in this way ([`Replies`]).
 
-use std::{
-    collections::{HashMap, VecDeque},
-    num::NonZeroUsize,
-};
+use std::{collections::VecDeque, num::NonZeroUsize};
 
+use foldhash::{HashMap, HashMapExt as _};
 use lru::LruCache;
 
 use super::{Decision, Futex};
@@ -24,6 +22,9 @@ use crate::{
 
 /// Threads remembered.
 const THREAD_LIMIT: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
+
+/// Results of which it is remembered who got them. A worker may wake somebody with one of which nothing is asked any more: nobody forgets that.
+const TAKER_LIMIT: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// Results that are kept of a request. One that gets more has no custom.
 const RESULT_LIMIT: usize = 64;
@@ -74,12 +75,13 @@ enum Taker {
 pub(super) struct Results {
     threads: LruCache<Strand, Thread>,
     waiting: HashMap<Strand, Waiting>,
-    takers: HashMap<NodeId, Taker>,
+    takers: LruCache<NodeId, Taker>,
 }
 
 impl Default for Results {
     fn default() -> Self {
-        Self { threads: LruCache::new(THREAD_LIMIT), waiting: HashMap::new(), takers: HashMap::new() }
+        let (threads, takers) = (LruCache::new(THREAD_LIMIT), LruCache::new(TAKER_LIMIT));
+        Self { threads, waiting: HashMap::new(), takers }
     }
 }
 
@@ -141,15 +143,15 @@ impl Results {
         // One that began before the reader was woken the last time was not waited for after another one.
         if result.is_none_or(|(_, start)| start <= before) {
             for (call, _) in waiting.got.drain(..) {
-                if takers.get(&call) == Some(&Taker::Request(waiting.request)) {
-                    takers.remove(&call);
+                if takers.peek(&call) == Some(&Taker::Request(waiting.request)) {
+                    takers.pop(&call);
                 }
             }
         }
         let (call, _) = result?;
         waiting.got.push((call, futex));
         waiting.got.truncate(RESULT_LIMIT);
-        let taker = takers.entry(call).or_insert(Taker::Request(waiting.request));
+        let taker = takers.get_or_insert_mut(call, || Taker::Request(waiting.request));
         if *taker != Taker::Request(waiting.request) {
             *taker = Taker::Several;
             return None;
@@ -164,13 +166,13 @@ impl Results {
             return Vec::new();
         };
         let mut kept = std::mem::take(&mut waiting.kept);
-        kept.retain(|(call, _)| self.takers.get(call) == Some(&Taker::Request(request)));
+        kept.retain(|(call, _)| self.takers.peek(call) == Some(&Taker::Request(request)));
         kept
     }
 
     /// A request is over, or nothing is asked of a call any more.
     pub(super) fn forget(&mut self, node: NodeId) {
-        self.takers.remove(&node);
+        self.takers.pop(&node);
     }
 
     /// A thread waits for nothing more for a request.
